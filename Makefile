@@ -1,0 +1,28 @@
+# Everything sets itself up: the first target run on a fresh clone makes .venv and installs into it.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test test-all lint
+
+demo: .venv/installed
+	$(BIN)/python -m experiments.iwae
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+.venv/installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@

@@ -1,0 +1,42 @@
+"""genmix: parts of deep generative models that combine.
+
+Parts are conditional distributions (`families`) over pure log-densities (`densities`); whatever has
+a likelihood speaks in log-weights, which `bounds` turns into bounds and gradients; `training` is a
+game of one or more players; `evaluation` and `data` surround them.
+"""
+
+from genmix import bounds, capabilities, densities, families, nets, training
+from genmix.families import (
+    Bernoulli,
+    Categorical,
+    DiscretizedLogistic,
+    FactorizedNormal,
+    FullNormal,
+    GaussianMixture,
+    LatentVariableModel,
+    StandardNormal,
+    log_weight,
+)
+from genmix.training import Plan, Player, fit, objectives
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretizedLogistic",
+    "FactorizedNormal",
+    "FullNormal",
+    "GaussianMixture",
+    "LatentVariableModel",
+    "Plan",
+    "Player",
+    "StandardNormal",
+    "bounds",
+    "capabilities",
+    "densities",
+    "families",
+    "fit",
+    "log_weight",
+    "nets",
+    "objectives",
+    "training",
+]

@@ -1,0 +1,56 @@
+"""Fully connected network."""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+Shape = int | Sequence[int]
+
+
+def _shape(shape: Shape) -> tuple[int, ...]:
+    return (shape,) if isinstance(shape, int) else tuple(shape)
+
+
+class MLP(nnx.Module):
+    """Hidden layers of the given widths between two arrays of any shape, for one event.
+
+    Weights start as Glorot and Bengio (2010) have them, biases at zero.
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        hidden: Sequence[int],
+        out_shape: Shape,
+        *,
+        activation: Callable[[Array], Array] = jax.nn.tanh,
+        rngs: nnx.Rngs,
+    ):
+        self.in_shape, self.out_shape = _shape(in_shape), _shape(out_shape)
+        self.activation = activation
+        widths = [math.prod(self.in_shape), *hidden, math.prod(self.out_shape)]
+        if min(widths) < 1:
+            raise ValueError(
+                f"MLP needs positive sizes, got in_shape {self.in_shape}, hidden {tuple(hidden)}, "
+                f"out_shape {self.out_shape}."
+            )
+        layer = lambda a, b: nnx.Linear(
+            a, b, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs
+        )
+        self.hidden = nnx.List([layer(a, b) for a, b in itertools.pairwise(widths[:-1])])
+        self.out = layer(widths[-2], widths[-1])
+
+    def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+        if x.shape != self.in_shape:
+            raise ValueError(
+                f"MLP expects one event of shape {self.in_shape}, got {x.shape}; "
+                "for a batch use jax.vmap."
+            )
+        h = x.reshape(-1)
+        for layer in self.hidden:
+            h = self.activation(layer(h))
+        return self.out(h).reshape(self.out_shape)

@@ -1,0 +1,76 @@
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genmix.bounds import elbo, iwae, renyi, vr_max
+from tests.bounds import conjugate
+
+LOG_WEIGHTS = jnp.array([-1.0, -3.5, 0.25, -80.0])
+
+
+def test_values(variant):
+    w = np.exp(np.asarray(LOG_WEIGHTS, float))
+    np.testing.assert_allclose(variant(elbo.bound)(LOG_WEIGHTS), np.mean(np.log(w)), rtol=1e-6)
+    np.testing.assert_allclose(variant(iwae.bound)(LOG_WEIGHTS), np.log(np.mean(w)), rtol=1e-6)
+    np.testing.assert_allclose(
+        variant(functools.partial(renyi.bound, alpha=0.5))(LOG_WEIGHTS),
+        2 * np.log(np.mean(np.sqrt(w))),
+        rtol=1e-6,
+    )
+    assert variant(vr_max.bound)(LOG_WEIGHTS) == 0.25
+
+
+def test_renyi_contains_the_others():
+    assert renyi.bound(LOG_WEIGHTS, 1) == elbo.bound(LOG_WEIGHTS)
+    np.testing.assert_allclose(renyi.bound(LOG_WEIGHTS, 0), iwae.bound(LOG_WEIGHTS), rtol=1e-6)
+    np.testing.assert_allclose(
+        renyi.bound(LOG_WEIGHTS, 1 - 1e-3), elbo.bound(LOG_WEIGHTS), rtol=0.1
+    )
+    np.testing.assert_allclose(renyi.bound(LOG_WEIGHTS, -500.0), 0.25, atol=0.01)
+
+
+def test_renyi_falls_with_its_order():
+    values = [renyi.bound(LOG_WEIGHTS, a) for a in (-2.0, 0.0, 0.5, 1.0, 3.0)]
+    assert all(a > b for a, b in itertools.pairwise(values))
+
+
+@pytest.mark.parametrize("alpha", [math.inf, -math.inf, math.nan])
+def test_renyi_refuses_orders_that_are_not_finite(alpha):
+    with pytest.raises(ValueError, match=r"alpha must be finite, got .*; alpha = -inf is vr_max"):
+        renyi.bound(LOG_WEIGHTS, alpha)
+
+
+def test_bounds_and_gradients_are_finite_for_extreme_weights():
+    for log_weights in (
+        jnp.array([-1e30, -1e30]),
+        jnp.array([1e4, -1e4]),
+        jnp.array([0.0, -jnp.inf]),
+    ):
+        for bound in (iwae.bound, vr_max.bound, functools.partial(renyi.bound, alpha=0.5)):
+            value, gradient = jax.value_and_grad(bound)(log_weights)
+            assert jnp.isfinite(value)
+            assert jnp.all(jnp.isfinite(gradient))
+
+
+def test_order_of_the_bounds_where_the_evidence_is_known(x64):
+    """ELBO < L_2 < log p(x), each as its quadrature says."""
+    p = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), conjugate.PARAMETERS)
+    evidence = conjugate.log_evidence(p["slope"])
+    l1 = conjugate.expected_bound(elbo.bound, p, 1)
+    l2 = conjugate.expected_bound(iwae.bound, p, 2)
+    variance = p["slope"] ** 2 / conjugate.NOISE**2 + 1
+    loc, scale = p["slope"] * conjugate.X / conjugate.NOISE**2 / variance, variance**-0.5
+    kl = (
+        jnp.log(scale / p["scale"])
+        + (p["scale"] ** 2 + (p["loc"] - loc) ** 2) / (2 * scale**2)
+        - 0.5
+    )
+    np.testing.assert_allclose(l1, evidence - kl, rtol=1e-9)
+    assert l1 < l2 < evidence
+    exact = {**p, "loc": loc, "scale": scale}
+    np.testing.assert_allclose(conjugate.expected_bound(iwae.bound, exact, 2), evidence, rtol=1e-9)
