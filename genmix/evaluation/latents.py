@@ -1,0 +1,79 @@
+"""Which latent dimensions a model uses, and what each costs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Key
+
+from genmix.families.latent_variable import LatentVariableModel
+from genmix.nets import state
+
+
+@functools.partial(jax.jit, static_argnames="num_samples")
+def _posterior_means(
+    key: Key[Array, ""], model: LatentVariableModel, x: Array, num_samples: int
+) -> list[tuple[Array, Array]]:
+    """For each layer E[z | x], [n, dim], and the variance that sampling adds to it, [dim]."""
+
+    def layers(key: Array, x: Array) -> list[Array]:
+        zs, part = [], state.fresh(model)
+        while isinstance(part, LatentVariableModel):
+            key, layer_key = jax.random.split(key)
+            x = part.encode(layer_key, x)
+            zs.append(jnp.reshape(x, -1))
+            part = part.prior
+        return zs
+
+    def one(key: Array, x: Array) -> list[tuple[Array, Array]]:
+        zs = jax.vmap(layers, in_axes=(0, None))(jax.random.split(key, num_samples), x)
+        return [(jnp.mean(z, axis=0), jnp.var(z, axis=0, ddof=1) / num_samples) for z in zs]
+
+    per_event = jax.vmap(one)(jax.random.split(key, x.shape[0]), x)
+    return [(mean, jnp.mean(noise, axis=0)) for mean, noise in per_event]
+
+
+def activities(
+    key: Key[Array, ""],
+    model: LatentVariableModel,
+    x: Float[ArrayLike, "n ..."],
+    *,
+    num_samples: int = 100,
+) -> list[Float[np.ndarray, " dim"]]:
+    """Variance over x of E_q[z | x], for each dimension, one array a stochastic layer.
+
+    The expectation is a mean of samples (inner layers know no other), and the variance that they
+    add to it is taken off, so the estimate is unbiased and may be slightly negative.
+
+    Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
+    """
+    if num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
+    layers = _posterior_means(key, state.evaluating(model), jnp.asarray(x), num_samples)
+    return [np.asarray(jnp.var(mean, axis=0, ddof=1) - noise) for mean, noise in layers]
+
+
+def active_units(
+    key: Key[Array, ""],
+    model: LatentVariableModel,
+    x: Float[ArrayLike, "n ..."],
+    *,
+    threshold: float = 1e-2,
+    num_samples: int = 100,
+) -> list[Bool[np.ndarray, " dim"]]:
+    """Which dimensions have an activity above the threshold, one array a stochastic layer.
+
+    Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
+    """
+    return [a > threshold for a in activities(key, model, x, num_samples=num_samples)]
+
+
+def rates(model: LatentVariableModel, x: Float[ArrayLike, "n ..."]) -> Float[np.ndarray, " dim"]:
+    """KL(q(z | x) || p(z)) of each dimension, in closed form, in nats, mean over events.
+
+    Raises:
+        TypeError: if the posterior knows no closed form for the prior.
+    """
+    quiet = state.evaluating(model)
+    return np.asarray(jnp.mean(jax.vmap(quiet.closed_rate)(jnp.asarray(x)), axis=0))

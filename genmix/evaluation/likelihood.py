@@ -1,0 +1,119 @@
+"""log p(x) by importance sampling with any number of particles, in bounded memory."""
+
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from genmix.families import weigh
+from genmix.nets import state
+
+
+class LogLikelihood(NamedTuple):
+    """Estimates of log p(x) for each event, in nats.
+
+    The negative log-likelihood that papers report is `nll`: an upper bound in expectation, tighter
+    with more particles, so the number of particles belongs beside it.
+    """
+
+    log_px: np.ndarray  # [n]
+    monte_carlo_error: np.ndarray  # [n], standard error of each (delta method); NaN at -inf
+    num_particles: int
+
+    @property
+    def nll(self) -> float:
+        """Mean of -log p(x) over the events."""
+        return float(-np.mean(self.log_px))
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `nll`, over events and with the Monte Carlo error that is in them."""
+        return float(np.std(self.log_px, ddof=1) / math.sqrt(len(self.log_px)))
+
+
+class _Sums(NamedTuple):
+    """log sum w and log sum w^2 so far: all that a stream of log-weights leaves behind."""
+
+    first: Float[Array, " n"]
+    second: Float[Array, " n"]
+
+
+@functools.partial(jax.jit, static_argnames=("num_particles", "particles_per_chunk"))
+def _log_sums(
+    key: Key[Array, ""], model: Any, x: PyTree, num_particles: int, particles_per_chunk: int
+) -> _Sums:
+    num_events = jax.tree.leaves(x)[0].shape[0]
+    num_chunks = math.ceil(num_particles / particles_per_chunk)
+    one_particle = lambda key, x: weigh.log_weight(state.fresh(model), key, x)
+    one_event = jax.vmap(one_particle, in_axes=(0, None))
+
+    def add_chunk(sums: _Sums, chunk: tuple[Array, Array]) -> tuple[_Sums, None]:
+        key, first_particle = chunk
+        keys = jax.random.split(key, (num_events, particles_per_chunk))
+        log_weights = jax.vmap(one_event)(keys, x)
+        # The last chunk may be longer than what is left: its surplus gets weight zero.
+        used = first_particle + jnp.arange(particles_per_chunk) < num_particles
+        log_weights = jnp.where(used[None, :], log_weights, -jnp.inf)
+        first = jax.nn.logsumexp(log_weights, axis=1)
+        second = jax.nn.logsumexp(2 * log_weights, axis=1)
+        return _Sums(jnp.logaddexp(sums.first, first), jnp.logaddexp(sums.second, second)), None
+
+    nothing = jnp.full(num_events, -jnp.inf)
+    chunks = (jax.random.split(key, num_chunks), jnp.arange(num_chunks) * particles_per_chunk)
+    return jax.lax.scan(add_chunk, _Sums(nothing, nothing), chunks)[0]
+
+
+def log_likelihood(
+    key: Key[Array, ""],
+    model: Any,
+    x: PyTree,
+    *,
+    num_particles: int,
+    rows_per_chunk: int = 10_000,
+) -> LogLikelihood:
+    """Estimate log p(x) of each event as the log of the mean of k weights.
+
+    Networks are in evaluation mode. Memory is bounded by `rows_per_chunk`, the number of
+    (event, particle) pairs that are evaluated together.
+
+    Args:
+        model: any part with a density or a log-weight.
+        x: events along the first axis of each array.
+        num_particles: k; for an exact density 1 is enough.
+
+    Raises:
+        ValueError: if num_particles or rows_per_chunk is not positive, or there are no events.
+
+    Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.1.
+    """
+    num_events = jax.tree.leaves(x)[0].shape[0]
+    for name, value in (
+        ("num_particles", num_particles),
+        ("rows_per_chunk", rows_per_chunk),
+        ("the number of events", num_events),
+    ):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}.")
+    particles = min(num_particles, 500, rows_per_chunk)
+    events = min(max(rows_per_chunk // particles, 1), num_events)
+    model = state.evaluating(model)
+    firsts, seconds = [], []
+    for i, start in enumerate(range(0, num_events, events)):
+        # Every chunk has the same shape, so that one program serves: the last one repeats events.
+        index = np.minimum(np.arange(start, start + events), num_events - 1)
+        chunk = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), x)
+        sums = _log_sums(jax.random.fold_in(key, i), model, chunk, num_particles, particles)
+        firsts.append(sums.first)
+        seconds.append(sums.second)
+    first = np.concatenate(jax.device_get(firsts))[:num_events]
+    second = np.concatenate(jax.device_get(seconds))[:num_events]
+    # An event that every particle calls impossible has no weights whose spread could be taken.
+    possible = np.isfinite(first)
+    log_ratio = np.where(possible, second, 0) - 2 * np.where(possible, first, 0)
+    spread = np.where(possible, np.exp(log_ratio) - 1 / num_particles, np.nan)
+    error = np.sqrt(np.maximum(spread, 0))
+    return LogLikelihood(first - math.log(num_particles), error, num_particles)

@@ -1,0 +1,129 @@
+"""Pictures of images and of training curves, as PNG files."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import ArrayLike, Float, UInt8
+
+_MIN_CELL = 56  # pixels: an 8x8 digit is drawn seven times as large
+_LINE = 2  # pixels between two cells
+_LINE_GREY = 110
+# Okabe & Ito (2008): told apart by colour-blind readers too.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+
+
+def image_grid(
+    images: Float[ArrayLike, "n height width channels"], columns: int
+) -> UInt8[np.ndarray, "grid_height grid_width channels"]:
+    """Images with values in [0, 1], row by row in a grid; small ones are enlarged.
+
+    Values outside [0, 1] are drawn as the nearest end.
+
+    Raises:
+        ValueError: if the images are not of shape [n, height, width, 1 or 3] or columns < 1.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(f"images must be [n, height, width, 1 or 3], got shape {images.shape}.")
+    if columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}.")
+    num_images, height, width, channels = images.shape
+    zoom = max(1, -(-_MIN_CELL // max(height, width)))
+    rows = -(-num_images // columns)
+    cells = np.repeat(np.repeat(images, zoom, axis=1), zoom, axis=2)
+    cells = np.round(255 * np.clip(cells, 0, 1)).astype(np.uint8)
+    step_y, step_x = height * zoom + _LINE, width * zoom + _LINE
+    shape = (rows * step_y + _LINE, columns * step_x + _LINE, channels)
+    grid = np.full(shape, _LINE_GREY, np.uint8)
+    for i, cell in enumerate(cells):
+        y, x = _LINE + (i // columns) * step_y, _LINE + (i % columns) * step_x
+        grid[y : y + height * zoom, x : x + width * zoom] = cell
+    return grid
+
+
+def save_png(path: str | Path, image: UInt8[np.ndarray, "height width channels"]) -> None:
+    """Write an image; at any moment the file is the old one or the whole new one."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    pixels = image[..., 0] if image.shape[-1] == 1 else image
+    Image.fromarray(pixels).save(buffer, format="PNG", optimize=True)
+    _replace(Path(path), buffer.getvalue())
+
+
+def save_samples(
+    path: str | Path, samples: Float[ArrayLike, "n height width channels"], *, columns: int = 10
+) -> None:
+    """Draw samples, with values in [0, 1], in a grid."""
+    save_png(path, image_grid(samples, columns))
+
+
+def save_reconstructions(
+    path: str | Path,
+    originals: Float[ArrayLike, "n height width channels"],
+    reconstructions: Float[ArrayLike, "n height width channels"],
+    *,
+    columns: int = 10,
+) -> None:
+    """Draw rows of originals, each with the row of its reconstructions below it."""
+    originals, reconstructions = np.asarray(originals), np.asarray(reconstructions)
+    if originals.shape != reconstructions.shape:
+        raise ValueError(
+            f"originals and reconstructions differ in shape: {originals.shape} and "
+            f"{reconstructions.shape}."
+        )
+    rows = []
+    for start in range(0, len(originals), columns):
+        for images in (originals, reconstructions):
+            row = images[start : start + columns]
+            blank = np.zeros((columns - len(row), *row.shape[1:]), row.dtype)
+            rows.append(np.concatenate([row, blank]))
+    save_png(path, image_grid(np.concatenate(rows), columns))
+
+
+def save_curves(
+    path: str | Path,
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    *,
+    x_label: str,
+    y_label: str,
+    y_quantile: float = 0.05,
+) -> None:
+    """Draw curves {label: (x, y)} in one diagram.
+
+    The vertical axis starts at the `y_quantile` of all values, so that the first steps of a
+    training run do not press the rest into a line.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
+    values = []
+    for i, (label, (x, y)) in enumerate(curves.items()):
+        colour, dash = _COLOURS[i % len(_COLOURS)], ("-", "--", ":")[i // len(_COLOURS) % 3]
+        axes.plot(x, y, dash, label=label, color=colour, linewidth=1.5)
+        values.append(np.asarray(y)[np.isfinite(y)])
+    flat = np.concatenate([*values, np.zeros(0)])
+    if flat.size and (low := np.quantile(flat, y_quantile)) < flat.max():
+        axes.set_ylim(bottom=low, top=flat.max() + 0.05 * (flat.max() - low))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.grid(alpha=0.3)
+    if curves:
+        axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    _replace(Path(path), buffer.getvalue())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,25 @@
+"""Players, rounds and objectives: one loop trains everything."""
+
+from genmix.training import baselines, objectives, run_directory
+from genmix.training.fit import Fit, Plan, Validation, fit
+from genmix.training.objectives import Rate
+from genmix.training.player import Player
+from genmix.training.rounds import GameState, averaged_model, compile_rounds, start
+from genmix.training.term import Term
+
+__all__ = [
+    "Fit",
+    "GameState",
+    "Plan",
+    "Player",
+    "Rate",
+    "Term",
+    "Validation",
+    "averaged_model",
+    "baselines",
+    "compile_rounds",
+    "fit",
+    "objectives",
+    "run_directory",
+    "start",
+]

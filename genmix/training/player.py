@@ -1,0 +1,67 @@
+"""A player: a subset of the parameters, a loss, an optimizer, and how often it moves."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import optax
+from flax import nnx
+from jaxtyping import Array, PyTree
+
+from genmix.nets import state
+from genmix.training.term import Loss, Term
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Player:
+    """One player of a training game.
+
+    Attributes:
+        loss: what it minimises, a `Term` or any function of that form.
+        optimizer: an Optax transformation; chain clipping and schedules there.
+        owns: dotted paths of the sub-modules whose parameters (`nnx.Param`) it moves, such as
+            ("generator",); everything by default. Two players may own the same parameters.
+        steps: moves per round, each on a batch of its own.
+        name: what its metrics are prefixed with where there are several players.
+    """
+
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    owns: Sequence[str] | None = None
+    steps: int = 1
+    name: str = "model"
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise ValueError(f"player {self.name!r} must take at least 1 step, got {self.steps}.")
+        if isinstance(self.owns, str):
+            raise TypeError(f"owns must be a sequence of paths, got the string {self.owns!r}.")
+
+    def owns_path(self, path: str) -> bool:
+        """Whether the variable at a dotted path is this player's."""
+        return self.owns is None or any(
+            path == prefix or path.startswith(prefix + ".") for prefix in self.owns
+        )
+
+    def parameters(self, model: Any) -> dict[str, Array]:
+        """The parameters that the player moves, by dotted path.
+
+        Raises:
+            ValueError: if one of its paths leads to no parameter.
+        """
+        everything = state.variables(model, nnx.Param)
+        for prefix in self.owns or ():
+            if not any(p == prefix or p.startswith(prefix + ".") for p in everything):
+                heads = sorted({path.split(".")[0] for path in everything})
+                raise ValueError(
+                    f"player {self.name!r} owns {prefix!r}, where the model has no parameters; it "
+                    f"has some under {', '.join(heads) or 'no path at all'}."
+                )
+        owned = {path: value for path, value in everything.items() if self.owns_path(path)}
+        if not owned:
+            raise ValueError(f"player {self.name!r} owns no parameters: the model has none.")
+        return owned
+
+    def initial_carry(self, model: Any) -> PyTree:
+        """What the loss keeps between steps, at the start."""
+        return self.loss.init(model) if isinstance(self.loss, Term) else ()

@@ -1,0 +1,229 @@
+"""The game: who moves, how often, what stays untouched."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from genmix.nets import MLP, state
+from genmix.training import Player, Term, averaged_model, compile_rounds, start
+
+TARGET = jnp.array([2.0, -1.0])
+
+
+class Generator(nnx.Module):
+    """An implicit generator of points in the plane."""
+
+    def __init__(self, rngs):
+        self.network = MLP(2, (16,), 2, rngs=rngs)
+
+    def sample(self, key, cond=None):
+        return self.network(jax.random.normal(key, (2,)))
+
+
+class Game(nnx.Module):
+    def __init__(self, seed=0):
+        rngs = nnx.Rngs(seed)
+        self.generator = Generator(rngs)
+        self.critic = MLP(2, (32,), 1, activation=jax.nn.relu, rngs=rngs)
+
+
+def fakes(game, key, batch):
+    return jax.vmap(game.generator.sample)(jax.random.split(key, len(batch)))
+
+
+def critic_loss(game, key, batch, carry):
+    real = jax.vmap(game.critic)(batch)
+    fake = jax.vmap(game.critic)(fakes(game, key, batch))
+    loss = jnp.mean(jax.nn.softplus(-real)) + jnp.mean(jax.nn.softplus(fake))
+    return loss, ({"value": -loss}, carry + 1)
+
+
+def generator_loss(game, key, batch, carry):
+    samples = fakes(game, key, batch)
+    loss = jnp.mean(jax.nn.softplus(-jax.vmap(game.critic)(samples)))
+    return loss, ({"mean": jnp.mean(samples)}, carry + 1)
+
+
+def counted(loss):
+    return Term(loss, lambda model: jnp.zeros((), jnp.int32))
+
+
+def players(critic_steps=3):
+    return [
+        Player(
+            name="critic",
+            loss=counted(critic_loss),
+            optimizer=optax.adam(5e-3, b1=0.5),
+            owns=("critic",),
+            steps=critic_steps,
+        ),
+        Player(
+            name="generator",
+            loss=counted(generator_loss),
+            optimizer=optax.adam(2e-3, b1=0.5),
+            owns=("generator",),
+        ),
+    ]
+
+
+def data(n=512):
+    return TARGET[None] + 0.3 * jax.random.normal(jax.random.key(9), (n, 2))
+
+
+def play(players, num_rounds, model=None, batch_size=64, **options):
+    game = start(jax.random.key(1), model or Game(), players)
+    return compile_rounds(players, batch_size=batch_size, num_rounds=num_rounds, **options)(
+        game, data()
+    )
+
+
+def parameters(module):
+    return {path: np.asarray(v) for path, v in state.variables(module, nnx.Param).items()}
+
+
+def test_a_player_moves_as_often_as_it_says():
+    game, metrics = play(players(critic_steps=3), 5)
+    assert int(game.carries["critic"]) == 15
+    assert int(game.carries["generator"]) == 5
+    assert int(game.optimizers["critic"][0].count) == 15
+    assert int(game.optimizers["generator"][0].count) == 5
+    assert metrics["critic/value"].shape == metrics["generator/mean"].shape == (5,)
+
+
+@pytest.mark.parametrize("mover", ["critic", "generator"])
+def test_a_player_never_touches_the_other_s_parameters(mover):
+    """Bitwise, after rounds in which only one of the two moves; and it does move its own."""
+    before = parameters(Game())
+    alone = [player for player in players() if player.name == mover]
+    game, _ = play(alone, 4)
+    after = parameters(game.model)
+    for path, value in before.items():
+        same = np.array_equal(value, after[path])
+        assert same != path.startswith(mover), path
+
+
+def test_a_toy_gan_finds_the_data():
+    """Samples end within 0.25 of the data's mean, from 2.2 away."""
+    game, _ = play(players(critic_steps=2), 1500)
+    samples = jax.vmap(game.model.generator.sample)(jax.random.split(jax.random.key(3), 2000))
+    assert jnp.linalg.norm(jnp.mean(samples, axis=0) - TARGET) < 0.25
+    untrained = jax.vmap(Game().generator.sample)(jax.random.split(jax.random.key(3), 2000))
+    assert jnp.linalg.norm(jnp.mean(untrained, axis=0) - TARGET) > 1.5
+
+
+def test_calls_can_be_cut_anywhere_bit_for_bit():
+    def cut(lengths):
+        game = start(jax.random.key(1), Game(), players())
+        for n in lengths:
+            game, _ = compile_rounds(players(), batch_size=64, num_rounds=n)(game, data())
+        return parameters(game.model)
+
+    whole, pieces = cut([6]), cut([3, 3])
+    assert all(np.array_equal(whole[path], pieces[path]) for path in whole)
+
+
+def test_a_players_batches_are_its_own():
+    """Each of a round's steps sees another batch, and together they go through the data."""
+    seen = Term(
+        lambda model, key, batch, carry: (
+            jnp.sum(model.critic.out.bias[...] ** 2),
+            ({"first": batch[0]}, carry),
+        )
+    )
+    watchers = [
+        Player(name=name, loss=seen, optimizer=optax.sgd(0.1), owns=("critic",)) for name in "ab"
+    ]
+    game = start(jax.random.key(1), Game(), watchers)
+    numbers = jnp.arange(12.0)
+    _, metrics = compile_rounds(watchers, batch_size=2, num_rounds=3)(game, numbers)
+    firsts = np.concatenate([metrics["a/first"], metrics["b/first"]])
+    assert len(np.unique(firsts)) == 6
+
+
+def test_the_transform_sees_each_batch_with_its_own_key():
+    loss = Term(
+        lambda model, key, batch, carry: (
+            jnp.sum(model.critic.out.bias[...] ** 2),
+            ({"noise": batch[0, 0]}, carry),
+        )
+    )
+    player = Player(loss=loss, optimizer=optax.sgd(0.1), owns=("critic",))
+    noise = lambda key, batch: jax.random.normal(key, batch.shape)
+    _, metrics = play([player], 20, transform=noise)
+    assert len(np.unique(np.asarray(metrics["noise"]))) == 20
+
+
+def test_the_average_of_the_parameters():
+    """With decay 0 the last value; with decay near 1 the mean over the first rounds."""
+    loss = Term(lambda model, key, batch, carry: (jnp.sum(model.critic.out.bias[...]), ({}, carry)))
+    player = Player(loss=loss, optimizer=optax.sgd(1.0), owns=("critic",))
+
+    def average(decay):
+        game = start(jax.random.key(1), Game(), [player], keep_average=True)
+        step = compile_rounds([player], batch_size=4, num_rounds=3, average_decay=decay)
+        game, _ = step(game, data())
+        return float(game.model.critic.out.bias[0]), float(averaged_model(game).critic.out.bias[0])
+
+    # The bias goes 0, -1, -2, -3 over three rounds.
+    assert average(0.0) == (-3.0, -3.0)
+    last, mean = average(0.999)
+    assert last == -3.0
+    np.testing.assert_allclose(mean, -2.0, rtol=1e-6)
+
+
+def test_normalization_statistics_move_with_their_player_only():
+    class Normalized(nnx.Module):
+        def __init__(self):
+            self.a = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+            self.b = nnx.BatchNorm(2, rngs=nnx.Rngs(0))
+
+    def loss(model, key, batch, carry):
+        return jnp.mean((model.a(batch) + model.b(batch)) ** 2), ({}, carry)
+
+    player = Player(loss=loss, optimizer=optax.sgd(0.1), owns=("a",))
+    game, _ = play([player], 200, model=Normalized())
+    np.testing.assert_allclose(game.model.a.mean[...], TARGET, atol=0.3)
+    np.testing.assert_array_equal(game.model.b.mean[...], 0.0)
+
+
+def test_the_caller_s_model_survives():
+    """Rounds donate their state, not the module that training started from."""
+    model = Game()
+    play(players(), 2, model=model)
+    assert np.all(np.isfinite(np.asarray(model.critic.out.kernel[...])))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: [], ValueError, r"players need distinct names, got \[\]"),
+        (lambda: players()[:1] * 2, ValueError, r"distinct names, got \['critic', 'critic'\]"),
+        (
+            lambda: [Player(loss=critic_loss, optimizer=optax.sgd(1.0), owns=("discriminator",))],
+            ValueError,
+            "owns 'discriminator', where the model has no parameters; it has some under critic",
+        ),
+        (
+            lambda: [Player(loss=critic_loss, optimizer=optax.sgd(1.0), owns="critic")],
+            TypeError,
+            "owns must be a sequence of paths, got the string 'critic'",
+        ),
+        (
+            lambda: [Player(loss=critic_loss, optimizer=optax.sgd(1.0), steps=0)],
+            ValueError,
+            "must take at least 1 step, got 0",
+        ),
+    ],
+)
+def test_games_that_make_no_sense_are_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        start(jax.random.key(0), Game(), make())
+
+
+def test_a_model_without_parameters_is_refused():
+    player = Player(loss=critic_loss, optimizer=optax.sgd(1.0))
+    with pytest.raises(ValueError, match="owns no parameters: the model has none"):
+        start(jax.random.key(0), nnx.Module(), [player])
