@@ -123,7 +123,8 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
         decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
         likelihood = Bernoulli(decoder)
         means = np.clip(np.mean(dataset.train, axis=0), 1e-3, 1 - 1e-3)
-        decoder.out.bias[...] = np.log(means / (1 - means)).reshape(-1)
+        logits = np.log(means / (1 - means)).reshape(-1)
+        decoder.out.bias = nnx.Param(jnp.asarray(logits, jnp.float32))
     else:
         middle = (dataset.num_levels - 1) / 2
         encoder = Rescale(encoder, loc=middle, scale=middle)

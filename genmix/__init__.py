@@ -5,7 +5,7 @@ a likelihood speaks in log-weights, which `bounds` turns into bounds and gradien
 game of one or more players; `evaluation` and `data` surround them.
 """
 
-from genmix import bounds, capabilities, densities, families, nets, training
+from genmix import bounds, capabilities, data, densities, evaluation, families, nets, training
 from genmix.families import (
     Bernoulli,
     Categorical,
@@ -32,7 +32,9 @@ __all__ = [
     "StandardNormal",
     "bounds",
     "capabilities",
+    "data",
     "densities",
+    "evaluation",
     "families",
     "fit",
     "log_weight",

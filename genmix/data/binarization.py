@@ -1,0 +1,45 @@
+"""Binary images from grey ones: x ~ Bernoulli(grey level as a probability), pixel by pixel."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Float32, Key
+
+
+def binarize(key: Key[Array, ""], probabilities: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+    """One draw of independent Bernoulli pixels, 0 or 1; for each training batch, inside `jit`.
+
+    Probability 0 always gives 0 and probability 1 always gives 1.
+
+    Raises:
+        TypeError: if the probabilities are not floating point, as grey levels 0..255 are not.
+
+    Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5 ("binarized with
+    expectations equal to the real pixel values").
+    """
+    if not jnp.issubdtype(probabilities.dtype, jnp.floating):
+        raise TypeError(
+            f"probabilities must be floating point in [0, 1], got dtype {probabilities.dtype}; "
+            "divide grey levels by their largest value first."
+        )
+    uniform = jax.random.uniform(key, probabilities.shape, probabilities.dtype)  # in [0, 1)
+    return (uniform < probabilities).astype(jnp.float32)
+
+
+def binarize_once(probabilities: np.ndarray, seed: int) -> np.ndarray:
+    """The one draw that a validation or test set is scored on, as float32 on the host.
+
+    The generator is named here, not left to `jax_default_prng_impl`, and the draw is in single
+    precision whatever `jax_enable_x64` says: the same seed gives the same bits on every machine.
+
+    Raises:
+        ValueError: if a probability is NaN or outside [0, 1].
+    """
+    probabilities = np.asarray(probabilities, np.float32)
+    if not np.all((probabilities >= 0) & (probabilities <= 1)):
+        raise ValueError(
+            f"probabilities must lie in [0, 1], got values from {probabilities.min()} to "
+            f"{probabilities.max()}; divide grey levels by their largest value first."
+        )
+    key = jax.random.key(seed, impl="threefry2x32")
+    return np.array(binarize(key, jnp.asarray(probabilities)))

@@ -1,0 +1,28 @@
+"""What every data source hands back: three splits of images, their labels, and their levels."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+
+class Dataset(NamedTuple):
+    """Images in three splits; every split is float32 `[n, height, width, channels]`.
+
+    What the values of a split are depends on `binarization`:
+
+    - "dynamic": `train` holds the Bernoulli probabilities, in [0, 1], of binary pixels that
+      `binarization.binarize` redraws each time a batch is used; `valid` and `test` are binary and
+      were drawn once from a fixed key, so that two runs are scored on the same images.
+    - "static": all three are binary, as they were published.
+    - "none": all three are levels, whole numbers from 0 to `num_levels - 1`.
+    """
+
+    name: str
+    train: np.ndarray
+    valid: np.ndarray  # has length 0 where the set defines no validation images
+    test: np.ndarray
+    train_labels: np.ndarray | None  # int32 [n], counted from 0
+    valid_labels: np.ndarray | None
+    test_labels: np.ndarray | None
+    num_levels: int  # 2 = binary, 256 = grey levels of one byte
+    binarization: Literal["dynamic", "static", "none"]

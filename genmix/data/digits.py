@@ -1,0 +1,47 @@
+"""The 1,797 handwritten digits, 8x8, that ship inside scikit-learn: they need no file."""
+
+import numpy as np
+
+from genmix.data.binarization import binarize_once
+from genmix.data.dataset import Dataset
+
+_NUM_TRAIN = 1_437
+_TEST_SEED = 0
+
+
+def grey_digits() -> np.ndarray:
+    """All 1,797 images, float32 `[1797, 8, 8, 1]` in [0, 1], in their published order.
+
+    For models of real-valued pixels, such as probabilistic PCA.
+    """
+    return _images_and_labels()[0]
+
+
+def load() -> Dataset:
+    """First 1,437 images to train on, last 360 to test on, none to validate; dynamic binarization.
+
+    Source: Alpaydin & Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI; the test
+    part of that set, as `sklearn.datasets.load_digits` gives it.
+    """
+    images, labels = _images_and_labels()
+    test = binarize_once(images[_NUM_TRAIN:], _TEST_SEED)
+    return Dataset(
+        name="digits",
+        train=images[:_NUM_TRAIN],
+        valid=images[:0],
+        test=test,
+        train_labels=labels[:_NUM_TRAIN],
+        valid_labels=labels[:0],
+        test_labels=labels[_NUM_TRAIN:],
+        num_levels=2,
+        binarization="dynamic",
+    )
+
+
+def _images_and_labels() -> tuple[np.ndarray, np.ndarray]:
+    # Imported here because scikit-learn takes a second to import, and only this set needs it.
+    from sklearn.datasets import load_digits
+
+    levels, labels = load_digits(return_X_y=True)
+    images = np.asarray(levels, np.float32).reshape(-1, 8, 8, 1) / 16  # levels are 0..16
+    return images, np.asarray(labels, np.int32)

@@ -1,0 +1,104 @@
+"""The Gumbel-softmax, or Concrete: x = softmax((logits + Gumbel noise) / temperature).
+
+It tends to a one-hot draw from Categorical(logits) as the temperature falls to 0. Training works
+on log x, which does not underflow. The relaxed Bernoulli is the case of two categories.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Key
+
+from genmix.densities.dirichlet import off_simplex
+from genmix.densities.multivariate_normal import Vector, check_shape
+
+
+def log_prob(x: Vector, logits: Vector, temperature: Float[ArrayLike, ""]) -> Float[Array, ""]:
+    """Log-density at x on the simplex, in nats, per volume of the first n - 1 entries.
+
+    -inf with zero gradient off the open simplex: where x has an entry of 0 (as draws at low
+    temperature have, by underflow) or `dirichlet.off_simplex` holds. The gradient in x takes the
+    entries as free. NaN if the temperature is not positive or any argument is NaN.
+
+    Raises:
+        ValueError: if x does not fit logits.
+
+    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, definition 1.
+    """
+    check_shape("x", x, logits.shape)
+    outside = jnp.any(x == 0) | off_simplex(x)
+    log_x = jnp.log(jnp.where(outside, 1.0, x))
+    value = _log_concrete(log_x, logits, temperature) - jnp.sum(log_x)
+    return jnp.where(outside & ~jnp.isnan(value), -jnp.inf, value)
+
+
+def log_prob_of_log(
+    y: Vector, logits: Vector, temperature: Float[ArrayLike, ""]
+) -> Float[Array, ""]:
+    """Log-density of y = log x, in nats, relative to dy_1 ... dy_(n-1) / x_n ("ExpConcrete").
+
+    In that measure it is `log_prob` of x plus the sum of y. -inf with zero gradient where y has an
+    entry of -inf or exp(y) is off the simplex. NaN if the temperature is not positive or any
+    argument is NaN.
+
+    Raises:
+        ValueError: if y does not fit logits.
+
+    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, appendix C.2.
+    """
+    check_shape("y", y, logits.shape)
+    outside = jnp.any(y == -jnp.inf) | off_simplex(jnp.exp(y))
+    value = _log_concrete(jnp.where(outside, 0.0, y), logits, temperature)
+    return jnp.where(outside & ~jnp.isnan(value), -jnp.inf, value)
+
+
+def sample(
+    key: Key[Array, ""], logits: Float[Array, " n"], temperature: Float[ArrayLike, ""]
+) -> Float[Array, " n"]:
+    """Draw a point of the simplex; differentiable in logits and temperature.
+
+    Entries below the smallest float are 0 exactly: see `sample_log`.
+    """
+    return jnp.exp(sample_log(key, logits, temperature))
+
+
+def sample_log(
+    key: Key[Array, ""], logits: Float[Array, " n"], temperature: Float[ArrayLike, ""]
+) -> Float[Array, " n"]:
+    """Draw y = log x; differentiable in logits and temperature. NaN if temperature <= 0."""
+    return jax.nn.log_softmax(_sample_unnormalized(key, logits, temperature))
+
+
+def straight_through(
+    key: Key[Array, ""], logits: Float[Array, " n"], temperature: Float[ArrayLike, ""]
+) -> Float[Array, " n"]:
+    """Draw a one-hot vector from Categorical(logits) with the gradient of the relaxed draw.
+
+    Exact in value, biased in gradient. NaN if the temperature is not positive.
+
+    Source: Jang, Gu & Poole (2017), arXiv:1611.01144, section 2.2.
+    """
+    y = _sample_unnormalized(key, logits, temperature)
+    soft = jax.nn.softmax(y)
+    # The largest of y: at high temperature soft rounds to ties.
+    hard = jax.nn.one_hot(jnp.argmax(y), logits.size, dtype=soft.dtype)
+    return hard + (soft - jax.lax.stop_gradient(soft))
+
+
+def _sample_unnormalized(key: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:
+    temperature = jnp.asarray(temperature)
+    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+    return jnp.where(temperature > 0, (logits + noise) / temperature, jnp.nan)
+
+
+def _log_concrete(y: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:
+    """log[(n - 1)! t**(n - 1) prod_k softmax(logits - t y)_k], with y = log x."""
+    temperature = jnp.asarray(temperature)
+    num = logits.size
+    value = (
+        math.lgamma(num)
+        + (num - 1) * jnp.log(temperature)
+        + jnp.sum(jax.nn.log_softmax(logits - temperature * y))
+    )
+    return jnp.where(temperature > 0, value, jnp.nan)

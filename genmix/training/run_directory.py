@@ -1,0 +1,166 @@
+"""The directory of a run: its configuration, the versions that made it, and files that never tear.
+
+With several hosts only one process prepares the directory and writes to it.
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+_CONFIG = "config.json"
+_SOURCE = Path(__file__).resolve().parent
+_PACKAGES = ("genmix", "jax", "jaxlib", "flax", "optax", "numpy")
+
+
+def prepare(
+    directory: str | Path, config: dict[str, Any], *, resume: bool, free: Sequence[str] = ()
+) -> Path:
+    """Create the directory of a new run, or check that an old one may be resumed.
+
+    A refusal changes nothing on the disk. A resumed run's config.json is rewritten where a free
+    field differs.
+
+    Args:
+        config: the configuration, of what JSON can hold; it is kept in config.json.
+        free: fields that may differ on resuming; "train.steps" is a field of a field.
+
+    Raises:
+        ValueError: if the directory holds a run already and resume is False; if resume is True
+            and it holds none, or one whose configuration differs or cannot be read; or if the
+            path is that of a file.
+    """
+    path = Path(directory)
+    new = json.loads(_dumps(config))  # as it will be read back: tuples are lists there
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"{path} is a file, so a run cannot be kept there; pass another --out.")
+    if not (path / _CONFIG).exists():
+        if resume:
+            raise ValueError(
+                f"There is no run to resume in {path}, for it has no {_CONFIG}; leave out --resume "
+                f"to start one, or pass the --out of the run."
+            )
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / _CONFIG, new)
+        return path
+    if not resume:
+        raise ValueError(
+            f"{path} already holds a run; pass --resume to continue it, or another --out to start "
+            f"a new one."
+        )
+    old = _read_config(path / _CONFIG)
+    different = [line for name, line in _differences(old, new) if name not in free]
+    if different:
+        raise ValueError(
+            f"The run in {path} was started with another configuration:\n"
+            + "\n".join(different)
+            + "\nResume it with its own configuration, or start a new run with another --out."
+        )
+    if new != old:
+        write_json(path / _CONFIG, new)
+    return path
+
+
+def versions() -> dict[str, str | int | None]:
+    """What the numbers of a run may depend on: Python, platform, packages and devices.
+
+    A package that runs from its source without being installed has version None.
+    """
+    packages: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **packages,
+        "device": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with "-dirty" after it if a tracked file has changed.
+
+    None where the source is not under git's control, git is not installed, or it fails.
+    """
+    # A package that is installed inside some other project's repository is not tracked there.
+    if _git("ls-files", "--error-unmatch", Path(__file__).name) is None:
+        return None
+    return _git("describe", "--always", "--abbrev=40", "--dirty", "--exclude=*")
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write strict JSON, so that at any moment the file is the old one or the whole new one.
+
+    Raises:
+        ValueError: if obj holds NaN or an infinity, which JSON has no word for.
+        TypeError: if obj holds anything else that JSON cannot.
+    """
+    write_text(path, _dumps(obj) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a file such that at any moment it is the old one or the whole new one."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else the rename may reach the disk before the text does
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _dumps(obj: Any) -> str:
+    return json.dumps(obj, indent=2, allow_nan=False)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # not JSON, or not even text
+        raise ValueError(
+            f"{path} is damaged ({error}); repair it, or start a new run with another --out."
+        ) from error
+    if not isinstance(config, dict):
+        raise ValueError(
+            f"{path} is damaged (it holds no fields); repair it, or start a new run with another "
+            f"--out."
+        )
+    return config
+
+
+def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Name and description of each field that differs, fields of fields as "a.b"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            inner = f"{name}.{key}" if name else key
+            if key not in new:
+                yield inner, f"  {inner}: the run has {json.dumps(old[key])}, you pass nothing"
+            elif key not in old:
+                yield inner, f"  {inner}: the run has nothing, you pass {json.dumps(new[key])}"
+            else:
+                yield from _differences(old[key], new[key], inner)
+    elif old != new:
+        yield name, f"  {name}: the run has {json.dumps(old)}, you pass {json.dumps(new)}"
+
+
+def _git(*arguments: str) -> str | None:
+    """What git prints about the source tree; None if it cannot be run or fails."""
+    command = ["git", "-C", str(_SOURCE), *arguments]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
