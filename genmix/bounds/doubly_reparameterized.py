@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds import reparameterized, sticking_the_landing
-from genmix.bounds.log_weight import Draw, Estimate, Weigh, particles
+from genmix.bounds.log_weight import Draw, Estimate, Weigh, map_particles, particles
 from genmix.capabilities import require_log_prob
 
 Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
@@ -79,5 +79,5 @@ def estimate(key: Key[Array, ""], weigh: Weigh, bound: Bound, *, num_particles: 
     terms = particles(key, weigh, sticking_the_landing.draw, num_particles)
     factors = path_factors(bound, jax.lax.stop_gradient(terms.log_weight))
     keys = jax.random.split(jax.random.clone(key), num_particles)
-    again = jax.vmap(lambda key, factor: weigh(key, draw(factor)))(keys, factors)
+    again = map_particles(lambda key, factor: weigh(key, draw(factor)), keys, factors)
     return Estimate(bound(again.log_weight), jax.lax.stop_gradient(again))

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix import sharding
+
 Draw = Callable[[Any, Key[Array, ""], PyTree], tuple[PyTree, Float[Array, ""]]]
 """(posterior, key, condition) -> (z, log q(z | condition)); draws differ in their gradients."""
 
@@ -61,4 +63,10 @@ def particles(key: Key[Array, ""], weigh: Weigh, draw: Draw, num_particles: int)
     if num_particles < 1:
         raise ValueError(f"num_particles must be at least 1, got {num_particles}.")
     keys = jax.random.split(key, num_particles)
-    return jax.vmap(lambda key: weigh(key, draw))(keys)
+    return map_particles(lambda key: weigh(key, draw), keys)
+
+
+def map_particles(f: Callable[..., Any], keys: Key[Array, " k"], *others: Any) -> Any:
+    """Apply f to each particle, along the "particle" axis of the mesh in use, if there is one."""
+    keys = sharding.along(keys, "particle", "num_particles")
+    return jax.vmap(f, spmd_axis_name=sharding.spmd_axis("particle"))(keys, *others)

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
+from genmix import sharding
+from genmix.bounds.log_weight import map_particles
 from genmix.families import weigh
 from genmix.nets import state
 
@@ -44,27 +46,34 @@ class _Sums(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("num_particles", "particles_per_chunk"))
 def _log_sums(
-    key: Key[Array, ""], model: Any, x: PyTree, num_particles: int, particles_per_chunk: int
+    key: Key[Array, ""],
+    event: Int[Array, " n"],
+    model: Any,
+    x: PyTree,
+    num_particles: int,
+    particles_per_chunk: int,
 ) -> _Sums:
-    num_events = jax.tree.leaves(x)[0].shape[0]
+    keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(event)
     num_chunks = math.ceil(num_particles / particles_per_chunk)
     one_particle = lambda key, x: weigh.log_weight(state.fresh(model), key, x)
-    one_event = jax.vmap(one_particle, in_axes=(0, None))
+    one_event = lambda keys, x: map_particles(lambda key: one_particle(key, x), keys)
+    every_event = jax.vmap(one_event, spmd_axis_name=sharding.spmd_axis("data"))
+    x = sharding.along(x, "data", "events")
 
-    def add_chunk(sums: _Sums, chunk: tuple[Array, Array]) -> tuple[_Sums, None]:
-        key, first_particle = chunk
-        keys = jax.random.split(key, (num_events, particles_per_chunk))
-        log_weights = jax.vmap(one_event)(keys, x)
+    def add_chunk(sums: _Sums, first_particle: Array) -> tuple[_Sums, None]:
+        index = first_particle + jnp.arange(particles_per_chunk)
+        # A particle's noise depends on its event and its number, not on how they are chunked.
+        number = lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(index)
+        log_weights = every_event(jax.vmap(number)(keys), x)
         # The last chunk may be longer than what is left: its surplus gets weight zero.
-        used = first_particle + jnp.arange(particles_per_chunk) < num_particles
-        log_weights = jnp.where(used[None, :], log_weights, -jnp.inf)
+        log_weights = jnp.where((index < num_particles)[None, :], log_weights, -jnp.inf)
         first = jax.nn.logsumexp(log_weights, axis=1)
         second = jax.nn.logsumexp(2 * log_weights, axis=1)
         return _Sums(jnp.logaddexp(sums.first, first), jnp.logaddexp(sums.second, second)), None
 
-    nothing = jnp.full(num_events, -jnp.inf)
-    chunks = (jax.random.split(key, num_chunks), jnp.arange(num_chunks) * particles_per_chunk)
-    return jax.lax.scan(add_chunk, _Sums(nothing, nothing), chunks)[0]
+    nothing = jnp.full(event.shape, -jnp.inf)
+    first_particles = jnp.arange(num_chunks) * particles_per_chunk
+    return jax.lax.scan(add_chunk, _Sums(nothing, nothing), first_particles)[0]
 
 
 def log_likelihood(
@@ -77,8 +86,9 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Estimate log p(x) of each event as the log of the mean of k weights.
 
-    Networks are in evaluation mode. Memory is bounded by `rows_per_chunk`, the number of
-    (event, particle) pairs that are evaluated together.
+    Networks are in evaluation mode. The result does not depend on how events and particles are
+    chunked or laid out on devices, up to rounding. Memory is bounded by `rows_per_chunk`, the
+    number of (event, particle) pairs that are evaluated together.
 
     Args:
         model: any part with a density or a log-weight.
@@ -98,15 +108,15 @@ def log_likelihood(
     ):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")
-    particles = min(num_particles, 500, rows_per_chunk)
-    events = min(max(rows_per_chunk // particles, 1), num_events)
+    particles = sharding.rounded_up(min(num_particles, 500, rows_per_chunk), "particle")
+    events = sharding.rounded_up(min(max(rows_per_chunk // particles, 1), num_events), "data")
     model = state.evaluating(model)
     firsts, seconds = [], []
-    for i, start in enumerate(range(0, num_events, events)):
+    for start in range(0, num_events, events):
         # Every chunk has the same shape, so that one program serves: the last one repeats events.
         index = np.minimum(np.arange(start, start + events), num_events - 1)
         chunk = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), x)
-        sums = _log_sums(jax.random.fold_in(key, i), model, chunk, num_particles, particles)
+        sums = _log_sums(key, jnp.asarray(index), model, chunk, num_particles, particles)
         firsts.append(sums.first)
         seconds.append(sums.second)
     first = np.concatenate(jax.device_get(firsts))[:num_events]

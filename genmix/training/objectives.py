@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix import sharding
 from genmix.bounds import (
     doubly_reparameterized,
     reparameterized,
@@ -72,15 +73,15 @@ def _per_example(
     The batch is the axis named "batch", for normalization layers that ask for it.
     """
     size = jax.tree.leaves(batch)[0].shape[0]
-    if not state.is_stochastic(model):
-        one = lambda key, x: f(model, key, x)
-        return jax.vmap(one, axis_name="batch")(jax.random.split(key, size), batch)
 
-    def one_with_own_network(key, x):
+    def one(key: Key[Array, ""], x: PyTree) -> Any:
+        if not state.is_stochastic(model):
+            return f(model, key, x)
         network_key, key = jax.random.split(key)
         return f(state.reseeded(model, network_key), key, x)
 
-    return jax.vmap(one_with_own_network, axis_name="batch")(jax.random.split(key, size), batch)
+    over_batch = jax.vmap(one, axis_name="batch", spmd_axis_name=sharding.spmd_axis("data"))
+    return over_batch(jax.random.split(key, size), batch)
 
 
 def _store_statistics(model: Any, statistics: dict[str, Array]) -> None:

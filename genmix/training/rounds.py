@@ -9,6 +9,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
+from genmix import sharding
 from genmix.nets import state as net_state
 from genmix.training import batches
 from genmix.training.player import Player
@@ -95,6 +96,7 @@ def compile_rounds(
     num_rounds: int,
     transform: Transform | None = None,
     average_decay: float | None = None,
+    scatter_from: int | None = None,
 ) -> jax.stages.Wrapped:
     """Compiled function that plays `num_rounds` rounds: (state, data) -> (state, metrics).
 
@@ -105,6 +107,8 @@ def compile_rounds(
     Args:
         transform: (key, batch) -> batch, applied to each batch, such as a new binarization.
         average_decay: decay of the moving average of the parameters, for a state that keeps one.
+        scatter_from: split parameters and optimizer states of at least so many elements over the
+            "data" axis of the mesh in use, instead of repeating them on every device.
     """
     moves_per_round = sum(player.steps for player in players)
     prefix = (lambda player, m: f"{player.name}/{m}") if len(players) > 1 else (lambda _, m: m)
@@ -117,6 +121,7 @@ def compile_rounds(
             def step(state, inputs, player=player):
                 key, index = inputs
                 batch_key, loss_key = jax.random.split(key)
+                index = sharding.along(index, "data", "batch_size")
                 batch = jax.tree.map(lambda a: a[index], data)
                 if transform is not None:
                     batch = transform(batch_key, batch)
@@ -132,6 +137,8 @@ def compile_rounds(
             move += player.steps
         if average_decay is not None:
             state = state._replace(average=_blend(state, average_decay))
+        if scatter_from is not None:
+            state = sharding.scattered(state, min_size=scatter_from)
         return state._replace(round=state.round + 1), metrics
 
     def rounds(state, data):
