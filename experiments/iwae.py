@@ -3,6 +3,7 @@
 Defaults train on scikit-learn's digits in about a minute on two CPU cores.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -20,7 +21,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data, evaluation
+from genmix import bounds, command_line, data, evaluation, sharding
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -97,6 +98,8 @@ class Config:
     """Directory of the run; runs/iwae/TIME if not given."""
     resume: bool = False
     """Go on with the run in --out, bit for bit."""
+    mesh: str | None = None
+    """Devices to spread batches and particles over, such as data=4,particle=2; one if not given."""
 
     def __post_init__(self):
         if not self.k or min(self.k) < 1:
@@ -301,13 +304,15 @@ def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
     check(config, dataset)
+    mesh = sharding.parse(config.mesh) if config.mesh else None
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = config.out or Path("runs") / "iwae" / stamp
     settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "data_dir"):
+    for local in ("out", "resume", "data_dir", "mesh"):
         settings.pop(local)
     run_directory.prepare(out, settings, resume=config.resume)
-    rows = run_all(config, dataset, out)
+    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+        rows = run_all(config, dataset, out)
     print_table(config, dataset, rows)
     run_directory.write_json(
         out / "results.json",

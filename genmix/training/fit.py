@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
+from genmix import sharding
 from genmix.training import rounds
 from genmix.training.checkpoints import Checkpoints
 from genmix.training.player import Player
@@ -112,6 +113,9 @@ def fit(
 ) -> Fit:
     """Train a model, or several that play against each other.
 
+    Under `jax.set_mesh(genmix.sharding.make_mesh(...))` batches and particles are laid out along
+    its axes; the numbers stay the same, to rounding.
+
     Args:
         model: a part, or a module that holds those of all players.
         data: arrays with the examples along the first axis; they go to the device as a whole.
@@ -122,7 +126,8 @@ def fit(
         ValueError: if the arguments make no sense together; it says how.
     """
     state = rounds.start(key, model, players, keep_average=plan.average_decay is not None)
-    data = jax.tree.map(jnp.asarray, data)
+    state = sharding.replicated(state)
+    data = sharding.replicated(jax.tree.map(jnp.asarray, data))
     with contextlib.ExitStack() as stack:
         log = checkpoints = None
         best, done, history = _Best(), 0, {}
