@@ -27,9 +27,16 @@ def indices(
     epoch, place = _position(first, batch_size, num_examples)
     num_drawn = num_batches * batch_size
     num_epochs = math.ceil((num_drawn - 1) / num_examples) + 1
-    epochs = epoch + jnp.arange(num_epochs)
-    shuffle = lambda e: jax.random.permutation(jax.random.fold_in(key, e), num_examples)
-    order = jax.vmap(shuffle)(epochs).reshape(-1)
+
+    def order_of(e: Int[Array, ""]) -> Int[Array, " examples"]:
+        shuffle = lambda: jax.random.permutation(
+            jax.random.fold_in(key, epoch + e), jnp.arange(num_examples, dtype=jnp.int32)
+        )
+        # Sorting is slow, and the last epoch is seldom reached within one call.
+        is_reached = e * num_examples < place + num_drawn
+        return jax.lax.cond(is_reached, shuffle, lambda: jnp.zeros(num_examples, jnp.int32))
+
+    order = jax.lax.map(order_of, jnp.arange(num_epochs)).reshape(-1)
     return jax.lax.dynamic_slice(order, (place,), (num_drawn,)).reshape(num_batches, batch_size)
 
 
