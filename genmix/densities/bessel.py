@@ -134,7 +134,7 @@ def _debye_coefficients() -> tuple[list[list[float]], list[list[float]]]:
     """The polynomials of I_v and of what is left of I_v' / I_v, in s = p**2.
 
     U_k(p) = p**k u_k(s) and V_k(p) - U_k(p) = p**k (1 - s) w_k(s), lowest coefficient first;
-    U_k and V_k follow DLMF 10.41.9 and 10.41.11, of which w_k is the part left by V_k - U_k.
+    U_k and V_k follow the recurrences of DLMF section 10.41(ii).
     """
     u, w = [[1.0]], [[0.0]]
     for k in range(_NUM_DEBYE - 1):

@@ -42,7 +42,8 @@ def off_simplex(x: Float[Array, " d"]) -> Bool[Array, ""]:
     False where x has a NaN, so that NaN passes through.
     """
     tolerance = jnp.sqrt(jnp.finfo(x.dtype).eps)
-    return jnp.any(x < 0) | (jnp.abs(jnp.sum(x) - 1) > tolerance)
+    is_off = jnp.any(x < 0) | (jnp.abs(jnp.sum(x) - 1) > tolerance)
+    return is_off & ~jnp.any(jnp.isnan(x))
 
 
 def entropy(concentration: Float[Array, " d"]) -> Float[Array, ""]:

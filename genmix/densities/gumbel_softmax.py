@@ -27,7 +27,7 @@ def log_prob(x: Vector, logits: Vector, temperature: Float[ArrayLike, ""]) -> Fl
     Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, definition 1.
     """
     check_shape("x", x, logits.shape)
-    outside = jnp.any(x == 0) | off_simplex(x)
+    outside = (jnp.any(x == 0) & ~jnp.any(jnp.isnan(x))) | off_simplex(x)
     log_x = jnp.log(jnp.where(outside, 1.0, x))
     value = _log_concrete(log_x, logits, temperature) - jnp.sum(log_x)
     return jnp.where(outside & ~jnp.isnan(value), -jnp.inf, value)
@@ -45,10 +45,10 @@ def log_prob_of_log(
     Raises:
         ValueError: if y does not fit logits.
 
-    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, appendix C.2.
+    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, appendix C.
     """
     check_shape("y", y, logits.shape)
-    outside = jnp.any(y == -jnp.inf) | off_simplex(jnp.exp(y))
+    outside = (jnp.any(y == -jnp.inf) & ~jnp.any(jnp.isnan(y))) | off_simplex(jnp.exp(y))
     value = _log_concrete(jnp.where(outside, 0.0, y), logits, temperature)
     return jnp.where(outside & ~jnp.isnan(value), -jnp.inf, value)
 
@@ -93,7 +93,7 @@ def _sample_unnormalized(key: Array, logits: Array, temperature: Float[ArrayLike
 
 
 def _log_concrete(y: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:
-    """log[(n - 1)! t**(n - 1) prod_k softmax(logits - t y)_k], with y = log x."""
+    """Log of [(n - 1)! t**(n - 1) prod_k softmax(logits - t y)_k], with y = log x."""
     temperature = jnp.asarray(temperature)
     num = logits.size
     value = (

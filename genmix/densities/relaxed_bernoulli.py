@@ -33,7 +33,7 @@ def log_prob_of_logit(y: Scalars, logits: Scalars, temperature: Scalars) -> Floa
     A logistic density with location logits / temperature and scale 1 / temperature. -inf with zero
     gradient at y = +-inf. NaN where the temperature is not positive or any argument is NaN.
 
-    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, appendix C.3.
+    Source: Maddison, Mnih & Teh (2017), arXiv:1611.00712, appendix C.
     """
     y, logits, temperature = jnp.asarray(y), jnp.asarray(logits), jnp.asarray(temperature)
     outside = jnp.isinf(y)

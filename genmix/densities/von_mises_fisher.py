@@ -67,7 +67,7 @@ def kl_to_uniform(mean_direction: Vector, concentration: Scalar) -> Float[Array,
     Raises:
         ValueError: if d < 2.
 
-    Source: Davidson et al. (2018), arXiv:1804.00891, section 3.3.
+    Source: Davidson et al. (2018), arXiv:1804.00891, section 3.
     """
     order, kappa = _order(mean_direction), jnp.asarray(concentration)
     _, one_minus_mean = bessel.ratio(order, kappa)
@@ -114,7 +114,7 @@ def sample(
         ValueError: if d < 2.
 
     Source: Wood (1994), Simulation of the von Mises Fisher distribution; Davidson et al. (2018),
-    arXiv:1804.00891, algorithms 1 to 3; Figurnov et al. (2018), arXiv:1805.08498, equation 6.
+    arXiv:1804.00891, section 3; Figurnov et al. (2018), arXiv:1805.08498, section 3.
     """
     dim = 2 * _order(mean_direction) + 2
     dtype = jnp.result_type(mean_direction, concentration)

@@ -94,6 +94,14 @@ def test_log_beta_and_its_gradient_match_scipy():
     np.testing.assert_allclose(gradient, expected, rtol=1e-8, atol=1e-11)
 
 
+@pytest.mark.usefixtures("x64")
+def test_log_beta_obeys_its_recurrence_across_the_switch_to_the_series():
+    """B(a + 1, b) = B(a, b) a / (a + b); from 10 on a series serves, below it does not."""
+    a, b = jnp.linspace(9.01, 9.99, 50), jnp.full(50, 30.0)
+    step = beta.log_beta(a + 1, b) - beta.log_beta(a, b)
+    np.testing.assert_allclose(step, jnp.log(a / (a + b)), rtol=0, atol=2e-14)
+
+
 def test_log_beta_keeps_its_digits_in_float32():
     a, b = jnp.array([1e6, 1e4, 0.5, 1e-12]), jnp.array([2e6, 1e4, 1e6, 1e-12])
     np.testing.assert_allclose(beta.log_beta(a, b), special.betaln(a, b), rtol=1e-6)

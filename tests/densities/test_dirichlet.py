@@ -99,7 +99,7 @@ def test_bad_parameter_is_nan():
     log_prob, kl = jax.jit(jax.vmap(dirichlet.log_prob)), jax.jit(jax.vmap(dirichlet.kl))
     for x in ([0.2, 0.3, 0.5], [0.0, 0.5, 0.5], [1.0, 1.0, 1.0]):
         assert jnp.all(jnp.isnan(log_prob(jnp.tile(jnp.array(x), (3, 1)), bad)))
-    x = jnp.array([[jnp.nan, 0.5, 0.5], [jnp.nan, 0.0, 1.0], [jnp.nan, 0.0, 2.0]])
+    x = jnp.array([[jnp.nan, 0.5, 0.5], [jnp.nan, 0.0, 1.0], [jnp.nan, -1.0, 2.0]])
     assert jnp.all(jnp.isnan(log_prob(x, 2 * good)))
     assert jnp.all(jnp.isnan(jax.jit(jax.vmap(dirichlet.entropy))(bad)))
     assert jnp.all(jnp.isnan(kl(bad, good)))

@@ -73,8 +73,9 @@ def test_bad_argument_is_nan():
             assert jnp.isnan(of_log(jnp.log(x), logits, temperature))
         for f in (gumbel_softmax.sample, gumbel_softmax.straight_through):
             assert jnp.all(jnp.isnan(f(jax.random.key(0), logits, temperature)))
-    assert jnp.isnan(log_prob(nan, good, 1.0))
-    assert jnp.isnan(of_log(nan, good, 1.0))
+    for edge in (0.3, 0.0, -1.0, -jnp.inf):
+        assert jnp.isnan(log_prob(nan.at[1].set(edge), good, 1.0))
+        assert jnp.isnan(of_log(nan.at[1].set(edge), good, 1.0))
 
 
 def test_shapes_must_fit():
