@@ -6,7 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float, Float32, Key
 
 
-def binarize(key: Key[Array, ""], probabilities: Float[Array, "*shape"]) -> Float32[Array, "*shape"]:
+def binarize(
+    key: Key[Array, ""], probabilities: Float[Array, "*shape"]
+) -> Float32[Array, "*shape"]:
     """One draw of independent Bernoulli pixels, 0 or 1; for each training batch, inside `jit`.
 
     Probability 0 always gives 0 and probability 1 always gives 1.

@@ -5,12 +5,12 @@ a big-endian uint32, and then the elements, big-endian, last axis fastest. It ma
 """
 
 import gzip
+import io
 import math
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -48,7 +48,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
             raise ValueError(f"{path} is a damaged gzip file: {error}.") from error
 
 
-def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, limit: int) -> np.ndarray:
+def _read_stream(path: Path, stream: io.BufferedIOBase, limit: int) -> np.ndarray:
     """The array that `stream` spells; a header that announces over `limit` bytes is a lie."""
     dtype, shape = _read_header(path, stream)
     num_bytes = math.prod(shape) * dtype.itemsize
@@ -74,9 +74,7 @@ def _read_stream(path: Path, stream: BinaryIO | gzip.GzipFile, limit: int) -> np
     return np.frombuffer(payload, dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_header(
-    path: Path, stream: BinaryIO | gzip.GzipFile
-) -> tuple[np.dtype, tuple[int, ...]]:
+def _read_header(path: Path, stream: io.BufferedIOBase) -> tuple[np.dtype, tuple[int, ...]]:
     start = _read_exactly(path, stream, 4)
     zeros, code, num_axes = start[:2], start[2], start[3]
     if zeros != b"\0\0":
@@ -94,7 +92,7 @@ def _read_header(
     return np.dtype(_DTYPES[code]), shape
 
 
-def _read_exactly(path: Path, stream: BinaryIO | gzip.GzipFile, num_bytes: int) -> bytes:
+def _read_exactly(path: Path, stream: io.BufferedIOBase, num_bytes: int) -> bytes:
     found = stream.read(num_bytes)
     if len(found) != num_bytes:
         raise ValueError(

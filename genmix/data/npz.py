@@ -5,6 +5,7 @@ whatever shape it names. The files here come from outside, so this reader recogn
 that numpy writes and compares every size with the bytes that the file really has, before it reads.
 """
 
+import io
 import math
 import os
 import re
@@ -12,7 +13,6 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
@@ -79,7 +79,7 @@ def _find_member(
     return member
 
 
-def _read_array(path: Path, stream: IO[bytes], member: zipfile.ZipInfo) -> np.ndarray:
+def _read_array(path: Path, stream: io.BufferedIOBase, member: zipfile.ZipInfo) -> np.ndarray:
     start = stream.read(len(_MAGIC) + 2)
     if len(start) != len(_MAGIC) + 2 or not start.startswith(_MAGIC):
         raise ValueError(

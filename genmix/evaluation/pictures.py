@@ -4,9 +4,10 @@ import io
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, UInt8
+from jaxtyping import ArrayLike, Float, Int, UInt8
 
 _MIN_CELL = 56  # pixels: an 8x8 digit is drawn seven times as large
 _LINE = 2  # pixels between two cells
@@ -16,7 +17,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def image_grid(
-    images: Float[ArrayLike, "n height width channels"], columns: int
+    images: Float[ArrayLike, "..."], columns: int
 ) -> UInt8[np.ndarray, "grid_height grid_width channels"]:
     """Images with values in [0, 1], row by row in a grid; small ones are enlarged.
 
@@ -63,8 +64,8 @@ def save_samples(
 
 def save_reconstructions(
     path: str | Path,
-    originals: Float[ArrayLike, "n height width channels"],
-    reconstructions: Float[ArrayLike, "n height width channels"],
+    originals: Float[ArrayLike, "..."],
+    reconstructions: Float[ArrayLike, "..."],
     *,
     columns: int = 10,
 ) -> None:
@@ -127,3 +128,104 @@ def _replace(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_log_panels(
+    path: str | Path,
+    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    *,
+    x_label: str,
+    y_label: str,
+    powers: Mapping[str, float] | None = None,
+) -> None:
+    """Draw curves {title: {label: (x, y)}} on logarithmic axes, a panel for each title.
+
+    Points that are not positive have no place on such axes and are left out.
+
+    Args:
+        powers: {label: exponent} of grey lines y = c x^exponent to compare slopes with; c puts them
+            where the middle of the panel is.
+
+    Raises:
+        ValueError: if there are no panels.
+    """
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise ValueError("there is nothing to draw: panels is empty.")
+    figure = Figure(figsize=(5 * len(panels), 4.5), dpi=130, layout="constrained")
+    for axes, (title, curves) in zip(
+        np.ravel(figure.subplots(1, len(panels), squeeze=False)), panels.items(), strict=True
+    ):
+        drawn = []
+        for i, (label, (x, y)) in enumerate(curves.items()):
+            x, y = np.asarray(x, float), np.asarray(y, float)
+            shown = (x > 0) & (y > 0)
+            colour, mark = _COLOURS[i % len(_COLOURS)], "osD^v<>P"[i % 8]
+            axes.plot(x[shown], y[shown], mark + "-", label=label, color=colour, markersize=4)
+            drawn.append(np.log(np.stack([x[shown], y[shown]])))
+        _draw_powers(axes, np.concatenate([*drawn, np.zeros((2, 0))], axis=1), powers or {})
+        axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize=8)
+    _save_figure(path, figure)
+
+
+def save_scatter(
+    path: str | Path,
+    points: Float[ArrayLike, "n 2"],
+    labels: Int[ArrayLike, " n"] | None = None,
+    *,
+    x_label: str,
+    y_label: str,
+) -> None:
+    """Draw points in the plane, coloured by label; up to ten labels are written at their medians.
+
+    Raises:
+        ValueError: if the points are not of shape [n, 2], or there are not as many labels.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"points must be [n, 2], got shape {points.shape}.")
+    labels = np.zeros(len(points), int) if labels is None else np.asarray(labels)
+    if labels.shape != (len(points),):
+        raise ValueError(f"{len(points)} points need as many labels, got shape {labels.shape}.")
+    figure = Figure(figsize=(6, 6), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    names = np.unique(labels)
+    few = len(names) <= 10
+    colours = colormaps["tab10"] if few else colormaps["turbo"].resampled(len(names))
+    size = float(np.clip(6000 / max(len(points), 1), 2, 25))
+    for i, name in enumerate(names):
+        cloud = points[labels == name]
+        axes.scatter(*cloud.T, s=size, color=colours(i), linewidths=0, alpha=0.7)
+        if few and len(names) > 1:
+            box = {"facecolor": colours(i), "edgecolor": "white", "boxstyle": "circle,pad=0.25"}
+            at = tuple(np.median(cloud, axis=0))
+            axes.text(*at, str(name), bbox=box, color="white", ha="center", va="center")
+    axes.set(xlabel=x_label, ylabel=y_label, aspect="equal")
+    axes.grid(alpha=0.3)
+    _save_figure(path, figure)
+
+
+def _draw_powers(axes: Any, log_points: np.ndarray, powers: Mapping[str, float]) -> None:
+    """Grey lines of given slopes through the middle of a panel with logarithmic axes."""
+    if not log_points.size:
+        return
+    low, high = log_points.min(axis=1), log_points.max(axis=1)
+    middle = (low + high) / 2
+    for (label, exponent), dash in zip(powers.items(), ("--", ":", "-."), strict=False):
+        log_x = np.array([low[0], high[0]])
+        y = np.exp(middle[1] + exponent * (log_x - middle[0]))
+        axes.plot(np.exp(log_x), y, dash, color="0.6", linewidth=1, label=label, zorder=1)
+
+
+def _save_figure(path: str | Path, figure: Any) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    _replace(Path(path), buffer.getvalue())
