@@ -86,7 +86,7 @@ def play(name, scatter=False):
         "largest_shard": max(
             leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(game.optimizers)
         ),
-        "gathers": program.as_text().count(" all-gather("),
+        "gathers": (program.as_text() or "").count(" all-gather("),
     }
 
 

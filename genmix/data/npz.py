@@ -13,6 +13,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def _find_member(
     return member
 
 
-def _read_array(path: Path, stream: io.BufferedIOBase, member: zipfile.ZipInfo) -> np.ndarray:
+def _read_array(path: Path, stream: IO[bytes] | io.BufferedIOBase, member: zipfile.ZipInfo) -> np.ndarray:
     start = stream.read(len(_MAGIC) + 2)
     if len(start) != len(_MAGIC) + 2 or not start.startswith(_MAGIC):
         raise ValueError(

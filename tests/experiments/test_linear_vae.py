@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def test_exact_log_likelihood_of_a_known_model():
     model = linear_vae.build(linear_vae.Config(latent=2))
     x = grey_digits().reshape(-1, 64)[:5]
     weight = np.asarray(model.likelihood.mean.kernel[...], float).T
-    covariance = weight @ weight.T + np.diag(np.asarray(model.likelihood.scale, float) ** 2)
+    covariance: Any = weight @ weight.T + np.diag(np.asarray(model.likelihood.scale, float) ** 2)
     expected = stats.multivariate_normal(np.zeros(64), covariance).logpdf(x)
     np.testing.assert_allclose(
         linear_vae.exact_log_likelihood(model, x), np.mean(expected), rtol=1e-4
