@@ -80,7 +80,9 @@ def _find_member(
     return member
 
 
-def _read_array(path: Path, stream: IO[bytes] | io.BufferedIOBase, member: zipfile.ZipInfo) -> np.ndarray:
+def _read_array(
+    path: Path, stream: IO[bytes] | io.BufferedIOBase, member: zipfile.ZipInfo
+) -> np.ndarray:
     start = stream.read(len(_MAGIC) + 2)
     if len(start) != len(_MAGIC) + 2 or not start.startswith(_MAGIC):
         raise ValueError(
