@@ -100,6 +100,8 @@ class Config:
     """Directory of the run; runs/iwae/TIME if not given."""
     resume: bool = False
     """Go on with the run in --out, bit for bit."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
     mesh: str | None = None
     """Devices to spread batches and particles over, such as data=4,particle=2; one if not given."""
 
@@ -176,6 +178,7 @@ def train(config: Config, dataset: Dataset, name: str, k: int, directory: Path) 
         validation=validation(config, dataset, k, 5 * report_every),
         directory=directory,
         resume=config.resume,
+        debug=config.debug,
         label=f"{TITLES[name]} k={k}",
     )
     return fit(jax.random.key(config.seed), build(config, dataset), [player], dataset.train, plan)
@@ -310,10 +313,13 @@ def main(config: Config) -> list[dict[str, Any]]:
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = config.out or Path("runs") / "iwae" / stamp
     settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "data_dir", "mesh"):
+    for local in ("out", "resume", "debug", "data_dir", "mesh"):
         settings.pop(local)
     run_directory.prepare(out, settings, resume=config.resume)
-    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+    with (
+        run_directory.locked(out),
+        contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
+    ):
         rows = run_all(config, dataset, out)
     print_table(config, dataset, rows)
     run_directory.write_json(

@@ -39,6 +39,9 @@ class Config:
     out: Path | None = None
     """Directory of the run; runs/linear_vae/TIME if not given."""
     resume: bool = False
+    """Go on with the run in --out, bit for bit."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
         for name in ("latent", "steps", "batch_size", "particles"):
@@ -89,6 +92,7 @@ def train(config: Config, x: np.ndarray, directory: Path) -> Fit:
         batch_size=config.batch_size,
         directory=directory,
         resume=config.resume,
+        debug=config.debug,
     )
     return fit(jax.random.key(config.seed), build(config), [player], x, plan)
 
@@ -134,7 +138,9 @@ def main(config: Config) -> dict[str, float]:
     x = grey_digits().reshape(-1, 64)
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     out = config.out or Path("runs") / "linear_vae" / stamp
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in ("out", "resume")}
+    settings = dataclasses.asdict(config)
+    for local in ("out", "resume", "debug"):
+        settings.pop(local)
     run_directory.prepare(out, settings, resume=config.resume)
     trained = train(config, x, out)
     bound_key, nll_key = jax.random.split(jax.random.key(config.seed + 1))

@@ -6,13 +6,14 @@ checkpoint also carries a seal: the type of each leaf, the score, and the size a
 file. A checkpoint whose files do not match its seal is never read.
 """
 
+import contextlib
 import json
 import logging
 import math
 import shutil
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -75,6 +76,7 @@ class Checkpoints:
             ValueError: if step is negative or not after the latest checkpoint, if two leaves have
                 the same path, or if there are no numbers in the state.
             TypeError: if a leaf is neither an array of numbers nor a number.
+            OSError: if this save, or the previous one, could not be written.
         """
         leaves = _named_leaves(state)
         kinds = {name: _kind(name, leaf) for name, leaf in leaves.items()}
@@ -91,14 +93,16 @@ class Checkpoints:
                 f"{step}. To go on from an earlier step, remove the later checkpoints or save to "
                 f"another directory."
             )
-        self._clear_away()
+        with self._telling_what_failed():
+            self._clear_away()
         value = math.nan if score is None else float(score)
         self._retention.scores[step] = value if math.isfinite(value) else None
         self._unsealed = (step, {"score": self._retention.scores[step], "leaves": kinds})
         from orbax.checkpoint import args
 
-        # Orbax forces out a step that its own schedule, which is not used here, would skip.
-        self._manager.save(step, args=args.Composite(state=args.PyTreeSave(arrays)), force=True)
+        with self._telling_what_failed():
+            # Orbax forces out a step that its own schedule, which is not used here, would skip.
+            self._manager.save(step, args=args.Composite(state=args.PyTreeSave(arrays)), force=True)
 
     def restore(self, like: PyTree, step: int | None = None) -> tuple[int, PyTree]:
         """The latest state, or the one of a step, in the structure and placement of `like`.
@@ -122,43 +126,31 @@ class Checkpoints:
             raise FileNotFoundError(
                 f"There is no {wanted} in {self._directory}; steps there: {available}."
             )
-        problems: dict[int, str] = {}
-        for candidate in candidates:
-            try:
-                record = _read_seal(self._directory / str(candidate), check_files=True)
-            except (OSError, ValueError) as error:
-                problems[candidate] = f"step {candidate}: {error}"
-                continue
-            state = self._read(candidate, record["leaves"], like)
-            if problems:
-                self._damaged = set(problems)
-                warnings.warn(
-                    f"Falling back on the checkpoint of step {candidate}, for later ones in "
-                    f"{self._directory} are damaged ({'; '.join(problems.values())}). The next "
-                    f"save deletes them.",
-                    stacklevel=2,
-                )
-            return candidate, state
-        raise ValueError(
-            f"No usable checkpoint in {self._directory}, for it is damaged "
-            f"({'; '.join(problems.values())}). Restore another step, or start anew in another "
-            f"directory."
-        )
+        found, damage = self._first_intact(candidates, like)
+        if found is None:
+            raise ValueError(
+                f"No usable checkpoint in {self._directory}, for it is damaged ({damage}). Restore "
+                f"another step, or start anew in another directory."
+            )
+        return found
 
     def restore_best(self, like: PyTree) -> tuple[int, PyTree]:
-        """The state with the highest score, of the latest step among equals; see `restore`.
+        """The state with the highest score, of the earliest step among equals; see `restore`.
+
+        A damaged one is passed over for the next best, with a warning.
 
         Raises:
-            FileNotFoundError: if no checkpoint has a finite score.
+            FileNotFoundError: if no checkpoint that is intact has a finite score.
         """
         self._refresh()
-        step = self.best_step()
-        if step is None:
+        found, damage = self._first_intact(self._retention.ranked(self._steps()), like)
+        if found is None:
+            scored = f"with a finite score is intact ({damage})" if damage else "has a finite score"
             raise FileNotFoundError(
-                f"No checkpoint in {self._directory} has a finite score; steps there: "
-                f"{self._steps()}. Restore the latest one, or save with a score."
+                f"No checkpoint in {self._directory} {scored}; steps there: {self._steps()}. "
+                f"Restore the latest one, or save with a score."
             )
-        return self.restore(like, step)
+        return found
 
     def latest_step(self) -> int | None:
         """The last step saved (it may still be being written), or None."""
@@ -166,19 +158,24 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """The step with the highest score among those kept, or None if none has a score."""
-        return self._retention.best(self._steps())
+        return next(iter(self._retention.ranked(self._steps())), None)
 
     def score(self, step: int) -> float:
         """The score that a checkpoint was saved with; NaN if it has none that is finite."""
-        return self._retention.scores.get(step, math.nan)
+        score = self._retention.scores.get(step)
+        return math.nan if score is None else score
 
     def wait(self) -> None:
-        """Wait until the save under way is on the disk, and raise its error if it failed."""
-        self._manager.wait_until_finished()
+        """Wait until the save under way is on the disk; an OSError tells if it failed."""
+        with self._telling_what_failed():
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finish the save under way and release Orbax's threads."""
-        self._manager.close()
+        """Finish the save under way, as `wait` does, and release Orbax's threads."""
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -199,6 +196,41 @@ class Checkpoints:
             except (OSError, ValueError):
                 continue  # damaged: it has no score, and `restore` says what is wrong with it
             self._retention.scores[step] = seal["score"]
+
+    @contextlib.contextmanager
+    def _telling_what_failed(self) -> Iterator[None]:
+        """Turn what Orbax raises where a disk is full, such as a ValueError, into an OSError."""
+        try:
+            yield
+        except Exception as error:
+            reason = " ".join(str(error).split())
+            raise OSError(
+                f"A checkpoint could not be written to {self._directory}: {reason}. Those before "
+                f"it are kept; mend this, and --resume goes on from the latest of them."
+            ) from error
+
+    def _first_intact(
+        self, candidates: Sequence[int], like: PyTree
+    ) -> tuple[tuple[int, PyTree] | None, str]:
+        """Step and state of the first candidate that is not damaged, and what others have."""
+        problems: dict[int, str] = {}
+        for candidate in candidates:
+            try:
+                record = _read_seal(self._directory / str(candidate), check_files=True)
+            except (OSError, ValueError) as error:
+                problems[candidate] = f"step {candidate}: {error}"
+                continue
+            state = self._read(candidate, record["leaves"], like)
+            damage = "; ".join(problems.values())
+            if problems:
+                self._damaged |= set(problems)
+                warnings.warn(
+                    f"Falling back on the checkpoint of step {candidate}, for others in "
+                    f"{self._directory} are damaged ({damage}). The next save deletes them.",
+                    stacklevel=3,
+                )
+            return (candidate, state), damage
+        return None, "; ".join(problems.values())
 
     def _clear_away(self) -> None:
         """Delete damaged checkpoints, and what a killed process or an error left half written."""
@@ -241,15 +273,17 @@ class _Retention:
         self.keep_best = keep_best
         self.scores: dict[int, float | None] = {}  # finite, or None
 
-    def best(self, steps: Sequence[int]) -> int | None:
+    def ranked(self, steps: Sequence[int]) -> list[int]:
+        """The steps that have a score, the best first, the earliest of equals first."""
         scores = {step: self.scores.get(step) for step in steps}
-        scored = [(score, step) for step, score in scores.items() if score is not None]
-        return max(scored)[1] if scored else None
+        scored = [(-score, step) for step, score in scores.items() if score is not None]
+        return [step for _, step in sorted(scored)]
 
     def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
         del context
         steps = [checkpoint.step for checkpoint in checkpoints]
-        kept = {*steps[-self.keep_last :], self.best(steps) if self.keep_best else None}
+        best = self.ranked(steps)[:1] if self.keep_best else []
+        kept = {*steps[-self.keep_last :], *best}
         return [step in kept for step in steps]
 
 

@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import functools
 import math
+import signal
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +17,9 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from genmix import sharding
-from genmix.training import rounds
+from genmix.training import finite, rounds, run_directory
 from genmix.training.checkpoints import Checkpoints
+from genmix.training.interruption import Interrupted, Interruption
 from genmix.training.player import Player
 from genmix.training.progress import Progress
 from genmix.training.rounds import GameState, Transform
@@ -60,9 +64,11 @@ class Plan:
         validation: held-out score; without one nothing is held out.
         directory: where metrics.jsonl, TensorBoard events and checkpoints go; nowhere if None.
         checkpoint_every: rounds between two checkpoints; by default those of `validation`, or a
-            tenth of `num_rounds`. The last round is always kept.
+            tenth of `num_rounds`. The best by validation and the last round are always kept.
         resume: go on from the latest checkpoint of `directory`, bit for bit, if there is one.
         label: what the progress bar is called; no bar if None.
+        debug: if a number is not finite, play that round again under `checkify`, to name the
+            operation and its line of source. It costs nothing until then.
     """
 
     num_rounds: int
@@ -75,6 +81,7 @@ class Plan:
     checkpoint_every: int | None = None
     resume: bool = False
     label: str | None = "training"
+    debug: bool = False
 
     def __post_init__(self):
         for name in ("num_rounds", "batch_size", "rounds_per_call"):
@@ -91,21 +98,18 @@ class Plan:
             raise ValueError("resume needs the directory of the run to go on with.")
 
     def keeps(self, done: int, before: int) -> bool:
-        """Whether a checkpoint is due after round `done`, the report before being at `before`."""
+        """Whether a checkpoint falls due after round `before`, up to round `done`."""
         default = self.validation.every if self.validation else max(self.num_rounds // 10, 1)
         every = self.checkpoint_every or default
-        return done == self.num_rounds or done // every > before // every
+        return done // every > before // every
 
 
-class _Best:
+class _Best(NamedTuple):
     """The best validated model so far."""
 
-    def __init__(self, model: Any = None, score: float = -math.inf, round: int = 0):
-        self.model, self.score, self.round = model, score, round
-
-    def offer(self, model: Any, score: float, round: int) -> None:
-        if score > self.score:
-            self.model, self.score, self.round = jax.tree.map(jnp.copy, model), score, round
+    model: Any = None
+    score: float = -math.inf
+    round: int = 0
 
 
 def fit(
@@ -116,153 +120,192 @@ def fit(
     Under `jax.set_mesh(genmix.sharding.make_mesh(...))` batches and particles are laid out along
     its axes; the numbers stay the same, to rounding.
 
+    A run with a directory may be killed at any moment: resumed, it ends with the same bits and the
+    same metrics as if nothing had happened. At SIGINT or SIGTERM it finishes the rounds up to the
+    next report and saves them; not so with several hosts, which would wait for one another.
+
     Args:
         model: a part, or a module that holds those of all players.
         data: arrays with the examples along the first axis; they go to the device as a whole.
 
     Raises:
-        FloatingPointError: if a loss is not finite; it names the player and the round, and the
-            checkpoints before it are untouched.
+        FloatingPointError: if a loss is not finite, or a gradient made the state so; it names the
+            round, the player and the metrics or parameters. Nothing of these rounds is kept.
+        Interrupted: if SIGINT or SIGTERM came; it is a KeyboardInterrupt.
+        OSError: if the directory cannot be written to, or another process runs in it.
         ValueError: if the arguments make no sense together; it says how.
     """
     state = rounds.start(key, model, players, keep_average=plan.average_decay is not None)
-    state = sharding.replicated(state)
     data = sharding.replicated(jax.tree.map(jnp.asarray, data))
+    run = _Run(players, plan, sharding.replicated(state), data)
+    interruption = Interruption()
     with contextlib.ExitStack() as stack:
-        log = checkpoints = None
-        best, done, history = _Best(), 0, {}
         if plan.directory is not None:
-            checkpoints = stack.enter_context(Checkpoints(Path(plan.directory) / "checkpoints"))
-            state, best, done, history = _resumed(plan, checkpoints, state)
-            log = stack.enter_context(
-                RunLog(plan.directory, resume_step=done if plan.resume else None)
-            )
-        run = _Run(players, plan, state, data, log, checkpoints, best, history)
-        if plan.label is not None:
-            run.bar = stack.enter_context(Progress(plan.label, total=plan.num_rounds, done=done))
-        while done < plan.num_rounds and not run.is_exhausted(done):
-            done = run.play(done)
+            if jax.process_count() == 1:
+                stack.enter_context(interruption)
+            run.open(Path(plan.directory), stack)
+        if plan.label is not None and jax.process_index() == 0:
+            bar = Progress(plan.label, total=plan.num_rounds, done=run.done)
+            run.bar = stack.enter_context(bar)
+        while interruption.signum is None and not run.is_over():
+            run.play()
+        run.keep()
+    if interruption.signum is not None:
+        name = signal.Signals(interruption.signum).name
+        raise Interrupted(
+            f"stopped by {name} after round {run.done} of {plan.num_rounds}, which is saved in "
+            f"{plan.directory}: --resume with the same --out goes on from there",
+            interruption.signum,
+        )
     return run.result()
-
-
-def _resumed(
-    plan: Plan, checkpoints: Checkpoints, state: GameState
-) -> tuple[GameState, _Best, int, History]:
-    """Where the run in the plan's directory had come to."""
-    if not plan.resume or checkpoints.latest_step() is None:
-        return state, _Best(), 0, {}
-    best = _Best()
-    if checkpoints.best_step() is not None:
-        step, best_state = checkpoints.restore_best(state)
-        best = _Best(_judged(best_state, plan), checkpoints.score(step), step)
-    done, state = checkpoints.restore(state)
-    past = read_metrics(Path(plan.directory or "") / "metrics.jsonl")
-    history = {
-        name: (steps[steps <= done], values[steps <= done])
-        for name, (steps, values) in past.items()
-        if name != "time"
-    }
-    return state, best, done, history
-
-
-def _judged(state: GameState, plan: Plan) -> Any:
-    return state.model if plan.average_decay is None else rounds.averaged_model(state)
 
 
 class _Run:
     """One training run between two reports."""
 
-    def __init__(
-        self,
-        players: Sequence[Player],
-        plan: Plan,
-        state: GameState,
-        data: PyTree,
-        log: RunLog | None,
-        checkpoints: Checkpoints | None,
-        best: _Best,
-        history: History,
-    ):
-        self.players, self.plan, self.state, self.data = players, plan, state, data
-        self.log, self.checkpoints, self.best = log, checkpoints, best
-        self.bar: Progress | None = None
-        self.history = {name: (list(s), list(v)) for name, (s, v) in history.items()}
-        seconds = self.history.get("seconds", ([], [0.0]))[1]
-        self.seconds = float(seconds[-1])
-        self._compiled: dict[int, jax.stages.Compiled] = {}
+    log: RunLog | None = None
+    checkpoints: Checkpoints | None = None
+    bar: Progress | None = None
 
-    def is_exhausted(self, done: int) -> bool:
-        """Whether validation has not improved for as long as patience allows."""
+    def __init__(self, players: Sequence[Player], plan: Plan, state: GameState, data: PyTree):
+        self.players, self.plan, self.state, self.data = players, plan, state, data
+        self.done, self.best, self.seconds = 0, _Best(), 0.0
+        self.history: dict[str, tuple[list[int], list[float]]] = {}
+        # An optimizer may begin with an infinity, as the smallest loss so far.
+        self._never_finite = set(finite.not_finite(state))
+        self._compiled: dict[int, jax.stages.Compiled] = {}
+        # The state is not donated: the one before a call is where a fault in it is looked for.
+        self._compile = functools.partial(
+            rounds.compile_rounds,
+            players,
+            batch_size=plan.batch_size,
+            transform=plan.transform,
+            average_decay=plan.average_decay,
+            donate=False,
+        )
+
+    def open(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        """Take the run's directory, and go on from where the run in it was if that is wanted."""
+        is_first_host = jax.process_index() == 0
+        if is_first_host:
+            stack.enter_context(run_directory.locked(directory))
+        self.checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints"))
+        if self.plan.resume and self.checkpoints.latest_step() is not None:
+            self._resume(self.checkpoints, directory)
+        if is_first_host:
+            resume_step = self.done if self.plan.resume else None
+            self.log = stack.enter_context(RunLog(directory, resume_step=resume_step))
+
+    def _resume(self, checkpoints: Checkpoints, directory: Path) -> None:
+        like = self.state
+        self.done, self.state = checkpoints.restore(like)
+        for name, (steps, values) in read_metrics(directory / "metrics.jsonl").items():
+            past = steps <= self.done  # the log may be ahead of the checkpoint
+            if name != "time":
+                self.history[name] = (steps[past].tolist(), values[past].tolist())
+        self.seconds = [0.0, *self.history.get("seconds", ([], []))[1]][-1]
+        for step, score in zip(*self.history.get("validation", ([], [])), strict=True):
+            self._offer(None, score, step)
+        lost = self.best.round  # until it is found; patience counts from it in any case
+        try:
+            step, state = checkpoints.restore_best(like)
+            self.best = _Best(self._judged(state), checkpoints.score(step), max(step, lost))
+            heir = f"that of round {step}"
+        except FileNotFoundError:
+            step, heir = 0, "the next one that is validated"
+            self.best = _Best(round=lost)
+        if lost not in (0, step):
+            warnings.warn(
+                f"The best model, of round {lost}, has no intact checkpoint in {directory}; {heir} "
+                f"takes its place.",
+                stacklevel=4,
+            )
+
+    def is_over(self) -> bool:
+        """Whether all rounds are played, or validation has not improved for too long."""
         validation = self.plan.validation
         if validation is None or validation.patience is None:
-            return False
-        return done - self.best.round >= validation.patience * validation.every
+            return self.done >= self.plan.num_rounds
+        patience = validation.patience * validation.every
+        return self.done >= self.plan.num_rounds or self.done - self.best.round >= patience
 
-    def play(self, done: int) -> int:
-        """Play rounds up to the next report; return how many are done then."""
-        plan = self.plan
-        num_rounds = min(plan.rounds_per_call, plan.num_rounds - done)
-        step = self._program(num_rounds)
+    def play(self) -> None:
+        """Play the rounds up to the next report, and report them."""
+        plan, before = self.plan, self.done
+        until_report = plan.rounds_per_call - before % plan.rounds_per_call
+        num_rounds = min(until_report, plan.num_rounds - before)
+        program = self._program(num_rounds)
         start = time.perf_counter()
-        self.state, metrics = step(self.state, self.data)
+        state, metrics = program(self.state, self.data)
         metrics = jax.device_get(metrics)
         self.seconds += time.perf_counter() - start
-        _require_finite(metrics, done)
-        before, done = done, done + num_rounds
+        self._require_finite(state, metrics)
+        self.state, self.done = state, before + num_rounds
         means = {name: float(np.mean(values)) for name, values in metrics.items()}
         means["seconds"] = self.seconds
-        score = self._validate(done, means)
-        self._report(done, means)
-        if self.checkpoints is not None and plan.keeps(done, before):
-            self.checkpoints.save(done, self.state, score=score)
-        return done
+        score = self._validate(means)
+        self._report(means)
+        is_best = score is not None and self.best.round == self.done
+        if self.checkpoints is not None and (is_best or plan.keeps(self.done, before)):
+            self.checkpoints.save(self.done, self.state, score=score)
+
+    def keep(self) -> None:
+        """Save the last round, if that has not been done."""
+        if self.checkpoints is not None and self.checkpoints.latest_step() != self.done:
+            self.checkpoints.save(self.done, self.state)
 
     def _program(self, num_rounds: int) -> jax.stages.Compiled:
         if num_rounds not in self._compiled:
-            jitted = rounds.compile_rounds(
-                self.players,
-                batch_size=self.plan.batch_size,
-                num_rounds=num_rounds,
-                transform=self.plan.transform,
-                average_decay=self.plan.average_decay,
-            )
+            jitted = self._compile(num_rounds=num_rounds)
             self._compiled[num_rounds] = jitted.lower(self.state, self.data).compile()
         return self._compiled[num_rounds]
 
-    def _validate(self, done: int, means: dict[str, float]) -> float | None:
+    def _require_finite(self, state: GameState, metrics: dict[str, np.ndarray]) -> None:
+        """Refuse the state that some rounds end in, if it or a loss on the way is not finite."""
+        leaves = [path for path in finite.not_finite(state) if path not in self._never_finite]
+        losses = [values for name, values in metrics.items() if name.split("/")[-1] == "loss"]
+        if not leaves and np.all(np.isfinite(losses)):
+            return
+        replay = finite.Replay(self._compile, self.players, self.state, self.data, self.done)
+        what = replay.explanation(metrics, leaves)
+        hint = "set debug=True (--resume --debug) to learn which operation makes it so"
+        operation = f"the operation: {replay.operation()}" if self.plan.debug else hint
+        kept = "" if self.checkpoints is None else ", and the checkpoints before it are kept"
+        raise FloatingPointError(
+            f"{what}; training stops here{kept}. Lower the learning rate or clip the gradient "
+            f"(optax.clip_by_global_norm); {operation}."
+        )
+
+    def _judged(self, state: GameState) -> Any:
+        """The model that is validated, and handed out at the end."""
+        return state.model if self.plan.average_decay is None else rounds.averaged_model(state)
+
+    def _validate(self, means: dict[str, float]) -> float | None:
         validation = self.plan.validation
-        if validation is None or done % validation.every:
+        if validation is None or self.done % validation.every:
             return None
-        model = _judged(self.state, self.plan)
+        model = self._judged(self.state)
         score = means["validation"] = float(validation.score(model))
-        self.best.offer(model, score, done)
+        self._offer(model, score, self.done)
         return score
 
-    def _report(self, done: int, means: dict[str, float]) -> None:
+    def _offer(self, model: Any, score: float, round: int) -> None:
+        if math.isfinite(score) and score > self.best.score:
+            self.best = _Best(model, score, round)
+
+    def _report(self, means: dict[str, float]) -> None:
         for name, value in means.items():
             steps, values = self.history.setdefault(name, ([], []))
-            steps.append(done)
+            steps.append(self.done)
             values.append(value)
         if self.log is not None:
-            self.log.write(done, means)
+            self.log.write(self.done, means)
         if self.bar is not None:
             hidden = ("seconds", "loss")
             shown = {n: v for n, v in means.items() if n.split("/")[-1] not in hidden}
-            self.bar.update(done, shown or means)
+            self.bar.update(self.done, shown or means)
 
     def result(self) -> Fit:
-        model = _judged(self.state, self.plan) if self.best.model is None else self.best.model
+        model = self._judged(self.state) if self.best.model is None else self.best.model
         history = {n: (np.array(s), np.array(v)) for n, (s, v) in self.history.items()}
         return Fit(model, self.state, history, self.seconds)
-
-
-def _require_finite(metrics: dict[str, np.ndarray], done: int) -> None:
-    for name, values in metrics.items():
-        if name.split("/")[-1] == "loss" and not np.all(np.isfinite(values)):
-            first = int(np.argmax(~np.isfinite(values)))
-            player = name.split("/")[0] if "/" in name else "the player"
-            raise FloatingPointError(
-                f"the loss of {player} is {values[first]} at round {done + first + 1}; training "
-                "stops here, and the checkpoints before it are kept. Lower the learning rate or "
-                "clip the gradient (optax.clip_by_global_norm)."
-            )

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, PyTree
+from jaxtyping import Array, Int, Key, PyTree
 
 from genmix import sharding
 from genmix.nets import state as net_state
@@ -62,8 +62,8 @@ def averaged_model(state: GameState) -> Any:
 
 def _move(
     player: Player, state: GameState, key: Key[Array, ""], batch: PyTree
-) -> tuple[GameState, dict[str, Array]]:
-    """One step of one player; everything that it does not own stays as it is."""
+) -> tuple[GameState, dict[str, Array], PyTree]:
+    """One step of one player, and what of it is finite; what it does not own stays as it is."""
     parameters = player.parameters(state.model)
 
     def loss(parameters):
@@ -86,7 +86,9 @@ def _move(
         optimizers={**state.optimizers, player.name: optimizer},
         carries={**state.carries, player.name: carry},
     )
-    return state, {"loss": value, **metrics}
+    step = {"loss": value, "metrics": metrics, "gradient": gradient, "parameters": moved}
+    finite = jax.tree.map(lambda a: jnp.all(jnp.isfinite(a)), step)
+    return state, {"loss": value, **metrics}, finite
 
 
 def compile_rounds(
@@ -97,25 +99,29 @@ def compile_rounds(
     transform: Transform | None = None,
     average_decay: float | None = None,
     scatter_from: int | None = None,
+    donate: bool = True,
+    report_finite: bool = False,
 ) -> jax.stages.Wrapped:
     """Compiled function that plays `num_rounds` rounds: (state, data) -> (state, metrics).
 
     Data is a pytree of arrays with the examples along the first axis; batches are gathered inside
-    the loop. Metrics are stacked, one entry a round (the last step's of each player). The state
-    passed in is donated.
+    the loop. Metrics are stacked, one entry a round (the last step's of each player).
 
     Args:
         transform: (key, batch) -> batch, applied to each batch, such as a new binarization.
         average_decay: decay of the moving average of the parameters, for a state that keeps one.
         scatter_from: split parameters and optimizer states of at least so many elements over the
             "data" axis of the mesh in use, instead of repeating them on every device.
+        donate: whether the memory of the state passed in is used for the one that comes out.
+        report_finite: return (state, metrics, finite): for each player whether the loss, each
+            metric, gradient and moved parameter was finite, [rounds, steps]. It slows small models.
     """
     moves_per_round = sum(player.steps for player in players)
     prefix = (lambda player, m: f"{player.name}/{m}") if len(players) > 1 else (lambda _, m: m)
 
     def one_round(state, data, index):
         keys = jax.random.split(jax.random.fold_in(state.noise_key, state.round), moves_per_round)
-        metrics, move = {}, 0
+        metrics, finite, move = {}, {}, 0
         for player in players:
 
             def step(state, inputs, player=player):
@@ -125,21 +131,24 @@ def compile_rounds(
                 batch = jax.tree.map(lambda a: a[index], data)
                 if transform is not None:
                     batch = transform(batch_key, batch)
-                return _move(player, state, loss_key, batch)
+                state, metrics, finite = _move(player, state, loss_key, batch)
+                return state, (metrics, finite if report_finite else {})
 
             turn = slice(move, move + player.steps)
             if player.steps == 1:
-                state, last = step(state, (keys[move], index[move]))
+                state, (last, flags) = step(state, (keys[move], index[move]))
+                flags = jax.tree.map(lambda flag: flag[None], flags)
             else:
-                state, several = jax.lax.scan(step, state, (keys[turn], index[turn]))
+                state, (several, flags) = jax.lax.scan(step, state, (keys[turn], index[turn]))
                 last = jax.tree.map(lambda m: m[-1], several)
+            finite[player.name] = flags
             metrics |= {prefix(player, name): value for name, value in last.items()}
             move += player.steps
         if average_decay is not None:
             state = state._replace(average=_blend(state, average_decay))
         if scatter_from is not None:
             state = sharding.scattered(state, min_size=scatter_from)
-        return state._replace(round=state.round + 1), metrics
+        return state._replace(round=state.round + 1), (metrics, finite)
 
     def rounds(state, data):
         num_examples = jax.tree.leaves(data)[0].shape[0]
@@ -150,9 +159,10 @@ def compile_rounds(
             batch_size,
             num_examples,
         ).reshape(num_rounds, moves_per_round, batch_size)
-        return jax.lax.scan(lambda s, i: one_round(s, data, i), state, index)
+        state, (metrics, finite) = jax.lax.scan(lambda s, i: one_round(s, data, i), state, index)
+        return (state, metrics, finite) if report_finite else (state, metrics)
 
-    return jax.jit(rounds, donate_argnums=0)
+    return jax.jit(rounds, donate_argnums=0 if donate else ())
 
 
 def _blend(state: GameState, decay: float) -> dict[str, Array]:

@@ -3,11 +3,14 @@
 With several hosts only one process prepares the directory and writes to it.
 """
 
+import contextlib
 import importlib.metadata
 import json
 import os
 import platform
+import socket
 import subprocess
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 import jax
 
 _CONFIG = "config.json"
+_LOCK = ".lock"
 _SOURCE = Path(__file__).resolve().parent
 _PACKAGES = ("genmix", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -60,11 +64,55 @@ def prepare(
         raise ValueError(
             f"The run in {path} was started with another configuration:\n"
             + "\n".join(different)
-            + "\nResume it with its own configuration, or start a new run with another --out."
+            + "\nA resumed run ends as the undisturbed one would have, so none of these may change "
+            "(not even a number of steps, on which schedules depend). Resume it with its own "
+            "configuration, or start a new run with another --out."
         )
     if new != old:
         write_json(path / _CONFIG, new)
     return path
+
+
+@contextlib.contextmanager
+def locked(directory: str | Path) -> Iterator[None]:
+    """Keep every other process out of a run's directory, which is created if it does not exist.
+
+    The lock ends with the process, however that dies. Where the file system has no locks, a warning
+    says so.
+
+    Raises:
+        BlockingIOError: if another process (or another `with` block of this one) is in it.
+    """
+    path = Path(directory)
+    path.mkdir(parents=True, exist_ok=True)
+    file = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(file, path)
+        yield
+    finally:
+        os.close(file)
+
+
+def _lock(file: int, directory: Path) -> None:
+    try:
+        import fcntl  # there is none on Windows
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(file, 200).decode(errors="replace") or "another process"
+        raise BlockingIOError(
+            f"{directory} is in use by {holder}: wait until it has finished or stop it, or pass "
+            f"another --out."
+        ) from None
+    except (ImportError, OSError) as error:
+        warnings.warn(
+            f"{directory} cannot be locked ({error}), so nothing keeps a second process out of it.",
+            stacklevel=4,
+        )
+    else:
+        with contextlib.suppress(OSError):  # a full disk is told of by what matters
+            os.truncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
 
 
 def versions() -> dict[str, str | int | None]:
@@ -113,13 +161,22 @@ def write_text(path: str | Path, text: str) -> None:
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8") as file:
+        with naming(path), temporary.open("w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # else the rename may reach the disk before the text does
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an OSError name the file, which that of a write to an open file does not."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _dumps(obj: Any) -> str:

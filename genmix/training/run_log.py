@@ -5,8 +5,10 @@ finite, so these are the strings "NaN", "Infinity" and "-Infinity", which Python
 JavaScript's `Number` read.
 """
 
+import contextlib
 import json
 import math
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,7 @@ from genmix.training import run_directory
 
 _METRICS = "metrics.jsonl"
 _RESERVED = ("step", "time")
+_FLUSH_EVERY = 10.0  # seconds
 
 
 class RunLog:
@@ -36,8 +39,6 @@ class RunLog:
             ValueError: if resume_step is None but the directory has a log, or the log is damaged
                 elsewhere than in its last line.
         """
-        from tensorboardX import SummaryWriter  # a sixth of a second, so not on importing genmix
-
         path = Path(directory) / _METRICS
         earlier = 0.0
         if resume_step is None and path.exists():
@@ -50,23 +51,18 @@ class RunLog:
             run_directory.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
             earlier = kept[-1]["time"] if kept else 0.0
         self._start = time.monotonic() - earlier
+        self._path = path
         self._file = path.open("a", encoding="utf-8")
-        purge_step = None if resume_step is None else resume_step + 1
-        self._events = SummaryWriter(
-            str(path.parent / "tensorboard"),
-            purge_step=purge_step,
-            flush_secs=10,
-            # Names differ by the second otherwise, and the old file would be overwritten.
-            filename_suffix="" if purge_step is None else f".from_{purge_step}",
-        )
+        self._events = _Events(path.parent / "tensorboard", resume_step)
 
     def write(self, step: int, metrics: Mapping[str, SupportsFloat]) -> None:
         """Log the metrics of a step; a process killed after it loses nothing of metrics.jsonl.
 
-        TensorBoard gets the finite values only, and within ten seconds.
+        TensorBoard gets the finite values only, every ten seconds.
 
         Raises:
             ValueError: if a metric is called "step" or "time".
+            OSError: if they could not be written; those before them are still there.
         """
         values = {name: float(value) for name, value in metrics.items()}
         for name in _RESERVED:
@@ -74,22 +70,66 @@ class RunLog:
                 raise ValueError(f'A metric cannot be called "{name}", which every line has.')
         line = {"step": step, "time": round(time.monotonic() - self._start, 3)}
         line |= {name: _as_json(value) for name, value in values.items()}
-        self._file.write(json.dumps(line, allow_nan=False) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            if math.isfinite(value):  # tensorboardX would print a warning at each of the others
-                self._events.add_scalar(name, value, step)
+        with run_directory.naming(self._path):
+            self._file.write(json.dumps(line, allow_nan=False) + "\n")
+            self._file.flush()
+        self._events.write(step, values)
 
     def close(self) -> None:
         """Write out what TensorBoard has not got yet, and close the files."""
-        self._file.close()
-        self._events.close()
+        with contextlib.closing(self._events), run_directory.naming(self._path):
+            self._file.close()
 
     def __enter__(self) -> "RunLog":
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+class _Events:
+    """A file of TensorBoard events, written by whoever calls.
+
+    tensorboardX's `SummaryWriter` writes in a thread, which an error ends: on a full disk its queue
+    would fill up, and training stand still for ever.
+    """
+
+    def __init__(self, directory: Path, resume_step: int | None):
+        from tensorboardX.record_writer import RecordWriter  # takes a sixth of a second
+
+        directory.mkdir(exist_ok=True)
+        # Names differ by the second otherwise, and the old file would be overwritten.
+        suffix = "" if resume_step is None else f".from_{resume_step + 1}"
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}{suffix}"
+        self._path = directory / name
+        self._records = RecordWriter(str(self._path))
+        self._next_flush = 0.0
+        self._write(0, file_version="brain.Event:2")
+        if resume_step is not None:  # TensorBoard forgets what it has of later steps
+            self._write(resume_step + 1, session_log={"status": "START"})
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        finite = [
+            {"tag": name, "simple_value": value}
+            for name, value in values.items()
+            if math.isfinite(value)
+        ]
+        self._write(step, summary={"value": finite})
+        if time.monotonic() >= self._next_flush:
+            with run_directory.naming(self._path):
+                self._records.flush()
+            self._next_flush = time.monotonic() + _FLUSH_EVERY
+
+    def close(self) -> None:
+        with run_directory.naming(self._path):
+            self._records.close()
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+
+        event = Event(wall_time=time.time(), step=step, **content)
+        with run_directory.naming(self._path):
+            self._records.write(event.SerializeToString())
 
 
 def read_metrics(path: str | Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -196,7 +196,7 @@ def test_the_last_few_are_kept(tmp_path):
 
 
 def test_the_best_is_kept_as_well(tmp_path):
-    scores = {1: -3.0, 2: float("nan"), 3: 5.0, 4: float("inf"), 5: None, 6: 4.0, 7: 1.0, 8: 0.0}
+    scores = {1: -3.0, 2: float("nan"), 3: 5.0, 4: float("inf"), 5: None, 6: 4.0, 7: 1.0, 8: None}
     with Checkpoints(tmp_path, keep_last=2) as checkpoints:
         assert checkpoints.best_step() is None
         for step, score in scores.items():
@@ -209,10 +209,12 @@ def test_the_best_is_kept_as_well(tmp_path):
     assert step_folders(tmp_path) == ["3", "7", "8"]
     with Checkpoints(tmp_path, keep_last=2) as checkpoints:  # scores are on the disk too
         assert checkpoints.best_step() == 3
+        assert np.isnan(checkpoints.score(8))
         checkpoints.save(9, small(9), score=np.float32(6.0))
-        checkpoints.save(10, small(10), score=jnp.asarray(6.0))
-        assert checkpoints.best_step() == 10  # the latest of equals
-    assert step_folders(tmp_path) == ["10", "9"]
+        for step in (10, 11):
+            checkpoints.save(step, small(step), score=jnp.asarray(6.0))
+        assert checkpoints.best_step() == 9  # the earliest of equals
+    assert step_folders(tmp_path) == ["10", "11", "9"]
 
 
 def test_the_best_is_not_kept_on_request(tmp_path):
@@ -413,13 +415,20 @@ def test_a_damaged_step_that_was_asked_for_is_not_replaced(tmp_path):
         assert checkpoints.restore(small(0))[0] == 3
 
 
-def test_a_damaged_best_is_not_replaced(tmp_path):
+def test_a_damaged_best_is_passed_over_for_the_next_best(tmp_path):
     with Checkpoints(tmp_path) as checkpoints:
-        for step in (1, 2):
-            checkpoints.save(step, small(step), score=-step)
+        for step, score in ((1, 3.0), (2, 1.0), (3, 2.0), (4, None)):
+            checkpoints.save(step, small(step), score=score)
     delete(next((tmp_path / "1" / "state" / "d").iterdir()))
     with Checkpoints(tmp_path) as checkpoints:
-        with pytest.raises(ValueError, match=r"step 1: state/d/\w+ is missing"):
+        with pytest.warns(UserWarning, match=r"of step 3, .* \(step 1: state/d/\w+ is missing\)"):
+            step, state = checkpoints.restore_best(small(0))
+        assert step == checkpoints.best_step() == 3
+        assert_same(state, small(3))
+    halve(tmp_path / "3" / "seal.txt")
+    with Checkpoints(tmp_path) as checkpoints:
+        text = r"with a finite score is intact \(step 1: .*; steps there: \[1, 3, 4\]"
+        with pytest.raises(FileNotFoundError, match=text):
             checkpoints.restore_best(small(0))
 
 
@@ -485,7 +494,8 @@ def test_an_error_of_a_save_is_raised_and_the_one_before_stays(tmp_path, caplog)
     saved(tmp_path, steps=(1, 2))
     with Full(tmp_path) as checkpoints:
         checkpoints.save(3, small(3), score=1.0)
-        with pytest.raises(OSError, match="no space left"):
+        text = rf"could not be written to {tmp_path}: no space left\. .* --resume"
+        with pytest.raises(OSError, match=text):
             checkpoints.wait()
         assert checkpoints.latest_step() == 2
         assert checkpoints.best_step() is None
@@ -498,6 +508,22 @@ def test_an_error_of_a_save_is_raised_and_the_one_before_stays(tmp_path, caplog)
         assert checkpoints.best_step() is None
     assert step_folders(tmp_path) == ["2", "3"]
     assert caplog.records == []
+
+
+def test_closing_raises_the_error_of_the_last_save(tmp_path):
+    with pytest.raises(OSError, match="no space left"), Full(tmp_path) as checkpoints:
+        checkpoints.save(3, small(3))
+
+
+def test_an_error_before_the_background_is_told_in_the_same_way(tmp_path, monkeypatch):
+    def full(*arguments, **options):
+        raise OSError("no space left")
+
+    with Checkpoints(tmp_path) as checkpoints:
+        monkeypatch.setattr(checkpoints._manager, "save", full)
+        with pytest.raises(OSError, match=rf"could not be written to {tmp_path}: no space left"):
+            checkpoints.save(1, small(1))
+        assert checkpoints.latest_step() is None
 
 
 def test_a_reader_sees_what_another_process_saved(tmp_path):

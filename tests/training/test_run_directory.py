@@ -1,7 +1,10 @@
+import errno
 import json
 import os
 import platform
 import subprocess
+import sys
+import types
 from pathlib import Path
 
 import jax
@@ -64,6 +67,7 @@ def test_resuming_with_another_config_names_each_field_with_both_values(tmp_path
         "  rate: the run has 0.001, you pass nothing",
         "  seed: the run has nothing, you pass 1",
     ]
+    assert "not even a number of steps, on which schedules depend" in lines[-1]
     assert "new run with another --out" in lines[-1]
     assert contents(path) == before
 
@@ -126,12 +130,72 @@ def test_write_json_replaces_the_file_at_once(tmp_path, monkeypatch):
     assert contents(tmp_path) == {"x.json": b'{\n  "a": 1\n}\n'}
 
 
+def test_write_json_on_a_full_disk_names_the_file_and_keeps_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "x.json"
+    run_directory.write_json(path, {"a": 1})
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{path}'"):
+        run_directory.write_json(path, {"a": 2})
+    assert contents(tmp_path) == {"x.json": b'{\n  "a": 1\n}\n'}
+
+
 def test_write_json_refuses_infinity_and_keeps_the_old_file(tmp_path):
     path = tmp_path / "x.json"
     run_directory.write_json(path, {"a": 1})
     with pytest.raises(ValueError, match="not JSON compliant"):
         run_directory.write_json(path, {"a": float("inf")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_a_locked_directory_is_refused_and_says_who_is_in_it(tmp_path):
+    path = tmp_path / "a" / "run"
+    with run_directory.locked(path):
+        text = rf"{path} is in use by process {os.getpid()} on .*: wait until .* another --out"
+        with pytest.raises(BlockingIOError, match=text):
+            with run_directory.locked(str(path)):
+                raise AssertionError("two in one directory")
+    with run_directory.locked(path):  # free again; the note of the first is written over
+        assert (path / ".lock").read_text().count("process") == 1
+
+
+def test_a_lock_ends_with_its_process(tmp_path):
+    program = (
+        "import sys, time; from genmix.training import run_directory\n"
+        "with run_directory.locked(sys.argv[1]):\n"
+        "    print('locked', flush=True); time.sleep(600)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "locked\n"
+    with pytest.raises(BlockingIOError, match=f"in use by process {process.pid} on"):
+        with run_directory.locked(tmp_path):
+            raise AssertionError("two in one directory")
+    process.kill()
+    process.communicate()
+    with run_directory.locked(tmp_path):
+        pass
+
+
+def without_locks(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize(
+    "fcntl", [None, types.SimpleNamespace(flock=without_locks, LOCK_EX=1, LOCK_NB=2)]
+)
+def test_where_there_are_no_locks_a_warning_says_so(tmp_path, monkeypatch, fcntl):
+    monkeypatch.setitem(sys.modules, "fcntl", fcntl)
+    entered = False
+    with pytest.warns(UserWarning, match="cannot be locked .* nothing keeps a second process"):
+        with run_directory.locked(tmp_path):
+            entered = True
+    assert entered
 
 
 def test_versions_name_packages_and_devices(tmp_path):

@@ -1,0 +1,89 @@
+"""The command line of an experiment: what it refuses, and how it exits."""
+
+import dataclasses
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import iwae
+from genmix import command_line
+from genmix.training import run_directory
+from genmix.training.interruption import Interrupted
+
+TINY = ["--k", "2", "--objective", "iwae", "--steps", "5", "--particles", "2"]
+TINY += ["--hidden", "4", "--latent", "2"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    times: int = 1
+
+
+def exit_of(monkeypatch, capsys, main, config, *arguments: str) -> tuple[int, str]:
+    """Exit code and stderr, as one line."""
+    monkeypatch.setattr(sys, "argv", ["program", *arguments])
+    with pytest.raises(SystemExit) as exit:
+        command_line.run(main, config)
+    assert isinstance(exit.value.code, int)
+    return exit.value.code, capsys.readouterr().err
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path: path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ValueError("two\n  lines"), 2, "error: two lines\n"),
+        (OSError(28, "No space left", "a/b"), 2, "error: [Errno 28] No space left: 'a/b'\n"),
+        (FloatingPointError("nan"), 2, "error: nan\n"),
+        (Interrupted("saved", signal.SIGINT), 130, "saved\n"),
+        (Interrupted("saved", signal.SIGTERM), 143, "saved\n"),
+        (KeyboardInterrupt(), 130, "interrupted: --resume with the same --out goes on\n"),
+    ],
+)
+def test_what_stops_a_program_is_told_in_one_line(monkeypatch, capsys, error, code, text):
+    def main(config):
+        raise error
+
+    assert exit_of(monkeypatch, capsys, main, Config) == (code, text)
+
+
+def test_a_traceback_on_request_and_of_bugs(monkeypatch):
+    def main(config):
+        raise KeyError("bug") if config.times == 2 else ValueError("mine")
+
+    monkeypatch.setattr(sys, "argv", ["program", "--times", "2"])
+    with pytest.raises(KeyError, match="bug"):
+        command_line.run(main, Config)
+    monkeypatch.setattr(sys, "argv", ["program"])
+    monkeypatch.setenv("GENMIX_TRACEBACK", "1")
+    with pytest.raises(ValueError, match="mine"):
+        command_line.run(main, Config)
+
+
+def test_an_experiment_resumes_with_its_own_configuration_only(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(iwae, "run_all", lambda *arguments: [])
+    out = str(tmp_path / "run")
+    monkeypatch.setattr(sys, "argv", ["iwae", *TINY, "--out", out])
+    command_line.run(iwae.main, iwae.Config)
+    before = contents(tmp_path)
+    run = lambda *more: exit_of(monkeypatch, capsys, iwae.main, iwae.Config, *TINY, *more)
+    code, error = run("--out", out)
+    assert (code, "pass --resume to continue it, or another --out" in error) == (2, True)
+    code, error = run("--out", out, "--resume", "--steps", "6", "--seed", "1", "--debug")
+    assert code == 2
+    for part in (
+        "was started with another configuration: steps: the run has 5, you pass 6 "
+        "seed: the run has 0, you pass 1 A resumed run",
+        "none of these may change (not even a number of steps, on which schedules depend)",
+    ):
+        assert part in error
+    with run_directory.locked(out):
+        code, error = run("--out", out, "--resume")
+        assert (code, f"error: {out} is in use by process" in error) == (2, True)
+    assert contents(tmp_path) == before
