@@ -26,9 +26,7 @@ def load_fashion(data_dir: Path | None) -> Dataset:
     return _load("fashion-mnist", data_dir, "fashion_mnist", first_labels=(9, 0, 0, 3, 0))
 
 
-def _load(
-    name: str, data_dir: Path | None, folder: str, first_labels: tuple[int, ...]
-) -> Dataset:
+def _load(name: str, data_dir: Path | None, folder: str, first_labels: tuple[int, ...]) -> Dataset:
     def path(file_name: str) -> Path:
         return locate.file(data_dir, folder, file_name, may_be_gzipped=True)
 

@@ -1,0 +1,52 @@
+"""Data sets in their grey levels, for likelihoods of more than two values."""
+
+from pathlib import Path
+
+import numpy as np
+
+from genmix.data import digits, frey_faces, idx, locate
+from genmix.data.dataset import Dataset
+from genmix.data.load import load
+
+_FOLDERS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
+NAMES = ("digits", *_FOLDERS, "frey-faces")
+
+
+def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """The data set of a name in `NAMES` as levels 0 .. num_levels - 1, in the splits of `load`.
+
+    The digits have 17 levels and need no files; the others have 256.
+
+    Raises:
+        ValueError: if there are no grey levels of that name, it needs files and no `data_dir` was
+            given, or a file is damaged.
+        FileNotFoundError: if a file is not there; the error says where it was expected.
+    """
+    if name not in NAMES:
+        raise ValueError(f"there are no grey levels of {name!r}; there are of {', '.join(NAMES)}.")
+    directory = None if data_dir is None else Path(data_dir)
+    if name == "digits":
+        return _digits()
+    if name == "frey-faces":
+        return frey_faces.load(directory)
+    return _mnist(name, directory)
+
+
+def _digits() -> Dataset:
+    binary = digits.load()
+    levels = np.round(16 * digits.grey_digits())
+    train, test = np.split(levels, [len(binary.train)])
+    return binary._replace(
+        train=train, valid=test[:0], test=test, num_levels=17, binarization="none"
+    )
+
+
+def _mnist(name: str, data_dir: Path | None) -> Dataset:
+    binary = load(name, data_dir)
+    images = lambda part: idx.read(
+        locate.file(data_dir, _FOLDERS[name], f"{part}-images-idx3-ubyte", may_be_gzipped=True)
+    )[..., None].astype(np.float32)
+    train, valid = np.split(images("train"), [len(binary.train)])
+    return binary._replace(
+        train=train, valid=valid, test=images("t10k"), num_levels=256, binarization="none"
+    )
