@@ -1,0 +1,61 @@
+"""Planar flow."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+from genmix.bijectors.directions import LogDet
+from genmix.densities.logistic import softplus
+from genmix.densities.multivariate_normal import check_shape
+
+Vector = Float[Array, " _"]
+Scalar = Float[Array, ""]
+
+MIN_SLOPE = 1e-4
+
+
+def forward_and_log_det(x: Vector, u: Vector, w: Vector, b: Scalar) -> tuple[Vector, LogDet]:
+    """y = x + u' tanh(w . x + b) with its log-det in nats, for any u and w.
+
+    u' is u moved along w until w . u' > -1, which makes the map invertible; the inverse has no
+    closed form. The slope across the plane is at least 1e-4. The paper's function of w . u is not
+    zero at zero, so that its u' grows without bound as w vanishes; here u' is u there.
+
+    Raises:
+        ValueError: if the shapes of x, u and w differ.
+
+    Source: Rezende & Mohamed (2015), arXiv:1505.05770, equations 10 to 12, appendix A.1.
+    """
+    check_shape("u", u, x.shape)
+    check_shape("w", w, x.shape)
+    u, wu = _invertible(u, w)
+    h = jnp.tanh(jnp.dot(w, x) + b)
+    # The slope 1 + (1 - h^2) w.u' as a sum of positive numbers.
+    return x + u * h, jnp.log(h**2 + (1 - h**2) * (1 + wu))
+
+
+def _invertible(u: Vector, w: Vector) -> tuple[Vector, Scalar]:
+    """u' and w . u' > -1."""
+    wu, ww = jnp.dot(w, u), jnp.dot(w, w)
+    target = MIN_SLOPE - 1 + softplus(wu + math.log(math.expm1(1 - MIN_SLOPE)))
+    safe = jnp.where(ww > 0, ww, 1)
+    return u + jnp.where(ww > 0, (target - wu) / safe, 0) * w, jnp.where(ww > 0, target, 0)
+
+
+class Planar(nnx.Module):
+    """A planar flow on vectors of `dim` entries; it has no inverse, so it is for posteriors."""
+
+    def __init__(self, dim: int, *, rngs: nnx.Rngs):
+        if dim < 1:
+            raise ValueError(f"dim must be positive, got {dim}.")
+        scale = 1 / math.sqrt(dim)
+        self.u = nnx.Param(0.1 * scale * jax.random.normal(rngs.params(), (dim,)))
+        self.w = nnx.Param(scale * jax.random.normal(rngs.params(), (dim,)))
+        self.b = nnx.Param(jnp.zeros(()))
+
+    def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
+        del cond
+        return forward_and_log_det(x, self.u[...], self.w[...], self.b[...])

@@ -1,0 +1,130 @@
+"""Increasing functions of one number with parameters, for couplings and autoregressive flows.
+
+In the words of Papamakarios et al. (2021), arXiv:1912.02762, a flow's *conditioner* computes the
+parameters from other entries, and its *transformer* maps each entry by them. All of them here are
+the identity at parameters of zero, but `Gate`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax.numpy as jnp
+from jax.nn import sigmoid
+from jaxtyping import Array, Float
+
+from genmix.densities.logistic import softplus
+
+Event = Float[Array, "*event"]
+Parameters = Float[Array, "*event parameters"]
+
+MIN_SCALE = 1e-3
+
+
+@runtime_checkable
+class Transformer(Protocol):
+    """y = f(x; parameters) for each entry, with log dy / dx in nats, entry by entry."""
+
+    @property
+    def num_parameters(self) -> int: ...
+
+    def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]: ...
+
+
+@runtime_checkable
+class InvertibleTransformer(Transformer, Protocol):
+    """A transformer with a closed inverse; it gives log dx / dy, in nats, entry by entry."""
+
+    def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]: ...
+
+
+def softplus_log_scale(raw: Float[Array, "*d"]) -> Float[Array, "*d"]:
+    """Log of the scale 1e-3 + softplus(raw + constant), which is 1 at raw = 0; never below 1e-3."""
+    return jnp.log(MIN_SCALE + softplus(raw + math.log(math.expm1(1 - MIN_SCALE))))
+
+
+def exponential_log_scale(raw: Float[Array, "*d"]) -> Float[Array, "*d"]:
+    """Log of the scale exp(raw)."""
+    return raw
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift:
+    """y = x + shift, which preserves volume."""
+
+    @property
+    def num_parameters(self) -> int:
+        return 1
+
+    def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
+        return x + parameters[..., 0], jnp.zeros_like(x)
+
+    def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
+        return y - parameters[..., 0], jnp.zeros_like(y)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShiftScale:
+    """y = shift + scale x, with parameters (shift, raw scale).
+
+    Attributes:
+        log_scale_fn: raw scale -> log scale, any function of one number.
+    """
+
+    log_scale_fn: Callable[[Array], Array] = softplus_log_scale
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
+        log_scale = self.log_scale_fn(parameters[..., 1])
+        return parameters[..., 0] + jnp.exp(log_scale) * x, log_scale
+
+    def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
+        log_scale = self.log_scale_fn(parameters[..., 1])
+        return (y - parameters[..., 0]) * jnp.exp(-log_scale), -log_scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """y = g x + (1 - g) m with g = sigmoid(raw + bias), and parameters (m, raw).
+
+    The scale is below 1, so layers of it in an inverse autoregressive flow are stable.
+
+    Attributes:
+        bias: keeps the gate open at first; the paper has 1 to 2.
+
+    Source: Kingma et al. (2016), arXiv:1606.04934, algorithm 1.
+    """
+
+    bias: float = 2.0
+
+    @property
+    def num_parameters(self) -> int:
+        return 2
+
+    def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
+        m, raw = parameters[..., 0], parameters[..., 1] + self.bias
+        return sigmoid(raw) * x + sigmoid(-raw) * m, -softplus(-raw)
+
+    def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
+        m, raw = parameters[..., 0], parameters[..., 1] + self.bias
+        log_slope = softplus(-raw)
+        return m + (y - m) * jnp.exp(log_slope), log_slope
+
+
+def check_parameters(owner: str, transformer: Any, x: Event, parameters: Parameters) -> None:
+    """Check that a conditioner gives each entry its parameters.
+
+    Raises:
+        ValueError: if it does not.
+    """
+    expected = (*x.shape, transformer.num_parameters)
+    if parameters.shape != expected:
+        raise ValueError(
+            f"{owner}'s network must give {type(transformer).__name__} "
+            f"{transformer.num_parameters} numbers for each of the entries {x.shape}, so shape "
+            f"{expected}, got {parameters.shape}."
+        )
