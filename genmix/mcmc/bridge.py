@@ -1,0 +1,80 @@
+"""Densities between a base and a target: base^(1 - beta) target^beta, 0 <= beta <= 1."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, PyTree
+
+from genmix.mcmc import target
+
+MakeKernel = Callable[[target.LogDensity, Any], Any]
+"""(log-density of a bridge, its inverse temperature beta) -> a kernel that leaves it invariant."""
+
+
+Schedule = Float[Array, "_"] | Float[np.ndarray, "_"] | Sequence[float]
+"""Inverse temperatures, rising to 1."""
+
+
+def logdensity(
+    log_base: target.LogDensity, log_target: target.LogDensity, beta: Float[ArrayLike, ""]
+) -> target.LogDensity:
+    """The bridge's log-density, not normalized, in nats."""
+
+    def bridge(position: PyTree) -> Array:
+        base, end = target.value(log_base, position), target.value(log_target, position)
+        # 0 * -inf would be NaN.
+        between = jnp.where(beta == 1, end, (1 - beta) * base + beta * end)
+        return jnp.where(beta == 0, base, between)
+
+    return bridge
+
+
+def log_ratio(
+    log_base: target.LogDensity, log_target: target.LogDensity, position: PyTree
+) -> Float[Array, ""]:
+    """Log of target over base; -inf off the target's support. Times a step of beta, a weight."""
+    base, end = target.value(log_base, position), target.value(log_target, position)
+    return jnp.where(end == -jnp.inf, -jnp.inf, end - base)
+
+
+def check_schedule(inverse_temperatures: Schedule, *, first: bool = True) -> Array:
+    """A schedule as an array, checked where it is known.
+
+    Args:
+        first: whether it must start at 0.
+
+    Raises:
+        ValueError: if it does not rise from 0 to 1, or has fewer than two entries.
+    """
+    betas = jnp.asarray(inverse_temperatures, jnp.result_type(float))
+    if betas.ndim != 1 or betas.shape[0] < 2:
+        raise ValueError(
+            f"inverse_temperatures must be a vector of at least two, got shape {list(betas.shape)}."
+        )
+    if isinstance(betas, Tracer):
+        return betas
+    values = np.asarray(betas)
+    is_rising = np.all(np.diff(values) > 0) and values[-1] == 1 and values[0] >= 0
+    if not is_rising or (first and values[0] != 0):
+        start = "0" if first else "0 or more"
+        raise ValueError(
+            f"inverse_temperatures must rise strictly from {start} to 1, got {values}."
+        )
+    return betas
+
+
+def linear(num_steps: int) -> Float[np.ndarray, " t"]:
+    """Schedule of equal steps: num_steps + 1 inverse temperatures from 0 to 1."""
+    return np.linspace(0.0, 1.0, num_steps + 1)
+
+
+def sigmoidal(num_steps: int, *, steepness: float = 4.0) -> Float[np.ndarray, " t"]:
+    """Schedule with small steps at both ends: a logistic function of equal steps, rescaled.
+
+    Source: Grosse, Ghahramani & Adams (2015), arXiv:1511.02543, appendix.
+    """
+    curve = 1 / (1 + np.exp(-steepness * np.linspace(-1.0, 1.0, num_steps + 1)))
+    return (curve - curve[0]) / (curve[-1] - curve[0])

@@ -1,0 +1,95 @@
+"""The target of a kernel: a log-density of one position, perhaps not normalized, in nats."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, PyTree
+
+LogDensity = Callable[[Any], Any]
+"""Position, any pytree of arrays -> scalar; -inf off the support."""
+
+
+def as_pytree(f: Callable) -> Partial:
+    """A function as a pytree, so that the arrays it owns are arguments of `jit`, not constants.
+
+    They are those of a `jax.tree_util.Partial`, and of the owner of a bound method if that is a
+    pytree of arrays, such as a module. A closure keeps its arrays as constants.
+
+    Raises:
+        TypeError: if f cannot be called.
+    """
+    if isinstance(f, Partial):
+        return f
+    if not callable(f):
+        raise TypeError(f"expected a function, got {type(f).__name__}.")
+    owner = getattr(f, "__self__", None)
+    leaves = jax.tree.leaves(owner)
+    if leaves and leaves[0] is not owner and all(isinstance(leaf, jax.Array) for leaf in leaves):
+        return Partial(f.__func__, owner)  # pyright: ignore[reportFunctionMemberAccess]
+    return Partial(f)
+
+
+def as_position(position: PyTree, *, real: bool = True) -> Any:
+    """A position with its numbers as arrays.
+
+    Raises:
+        TypeError: if `real` and an array is not of a floating type.
+        ValueError: if there is no array.
+    """
+    position = jax.tree.map(jnp.asarray, position)
+    leaves = jax.tree.leaves(position)
+    if not leaves:
+        raise ValueError("a position must hold at least one array, got an empty pytree.")
+    for leaf in leaves if real else ():
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            raise TypeError(
+                f"this kernel moves real numbers, got a position with an array of {leaf.dtype}: "
+                "convert it, or use a kernel for discrete positions (gibbs, metropolis_hastings)."
+            )
+    return position
+
+
+def value(logdensity_fn: LogDensity, position: PyTree) -> Float[Array, ""]:
+    """The log-density at a position.
+
+    Raises:
+        ValueError: if it is not one real number.
+    """
+    return _checked(logdensity_fn(position))
+
+
+def value_and_grad(logdensity_fn: LogDensity, position: PyTree) -> tuple[Float[Array, ""], PyTree]:
+    """The log-density at a position, and its gradient.
+
+    Raises:
+        ValueError: if it is not one real number.
+    """
+    return jax.value_and_grad(lambda x: value(logdensity_fn, x))(position)
+
+
+def _checked(logdensity: Any) -> Array:
+    logdensity = jnp.asarray(logdensity)
+    if logdensity.shape != () or not jnp.issubdtype(logdensity.dtype, jnp.floating):
+        raise ValueError(
+            "logdensity_fn must return one real number for one position, got "
+            f"{logdensity.dtype}{list(logdensity.shape)}: sum over the event; "
+            "chains are mapped by the runner."
+        )
+    return logdensity
+
+
+def require_positive(name: str, value: Any) -> None:
+    """Check a step size or scale, where its value is known (outside `jit`).
+
+    Raises:
+        ValueError: naming the argument and its value, if that is not positive and finite.
+    """
+    if isinstance(value, Tracer):
+        return
+    array = jnp.asarray(value)
+    if not bool(jnp.all((array > 0) & jnp.isfinite(array))):
+        raise ValueError(f"{name} must be positive and finite, got {value}.")
