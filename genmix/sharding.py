@@ -85,6 +85,25 @@ def replicated(tree: PyTree) -> PyTree:
     return tree if mesh.empty else jax.device_put(tree, NamedSharding(mesh, P()))
 
 
+def batches_along_data(blocks: PyTree) -> PyTree:
+    """Put NumPy arrays [batches, examples, ...] on the devices, examples along "data".
+
+    Of several hosts each gives its own part of every batch, in the order of the hosts.
+    """
+    mesh = jax.sharding.get_mesh()
+    if mesh.empty:
+        return jax.device_put(blocks)
+    layout = NamedSharding(mesh, P(None, "data"))
+    return jax.tree.map(lambda a: jax.make_array_from_process_local_data(layout, a), blocks)
+
+
+def whole(tree: PyTree) -> PyTree:
+    """Have every device of the mesh in use hold all of each array; for use inside `jit`."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return tree
+    return jax.tree.map(lambda a: jax.lax.with_sharding_constraint(a, P()), tree)
+
+
 def scattered(tree: PyTree, *, min_size: int = 2**16) -> PyTree:
     """Split large arrays along "data", each by its longest axis that divides evenly.
 
@@ -95,7 +114,7 @@ def scattered(tree: PyTree, *, min_size: int = 2**16) -> PyTree:
     """
     size = axis_size("data")
     if size == 1:
-        return tree
+        return whole(tree)
 
     def split(a: jax.Array) -> jax.Array:
         axes = [i for i, n in enumerate(a.shape) if n % size == 0]

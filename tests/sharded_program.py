@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 
 import jax
@@ -11,13 +12,14 @@ import optax
 from flax import nnx
 
 from genmix import sharding
-from genmix.bounds import doubly_reparameterized, resampled
+from genmix.bounds import doubly_reparameterized, iwae, reparameterized, resampled
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import weigh as weighing
 from genmix.nets import MLP, state
-from genmix.training import Player, Term, compile_rounds, objectives, start
+from genmix.training import Plan, Player, Term, compile_rounds, fit, objectives, start
 
-BITS = np.asarray(jax.random.bernoulli(jax.random.key(1), 0.4, (64, 12)), np.float32)
+BITS = (np.random.default_rng(1).random((64, 12)) < 0.4).astype(np.float32)
 
 
 def vae():
@@ -70,24 +72,73 @@ GAMES = {
 }
 
 
-def play(name, scatter=False):
+def parameters(model):
+    values = [np.asarray(v).ravel() for v in state.variables(model, nnx.Param).values()]
+    return np.concatenate(values).tolist()
+
+
+def bytes_on_a_device(game):
+    """Of the parameters and optimizer states."""
+    leaves = jax.tree.leaves((game.model, game.optimizers))
+    return sum(leaf.addressable_shards[0].data.nbytes for leaf in leaves)
+
+
+def play(name):
     model, players = GAMES[name]()
     game = sharding.replicated(start(jax.random.key(0), model, players))
-    rounds = compile_rounds(
-        players, batch_size=16, num_rounds=5, scatter_from=100 if scatter else None
-    )
-    lowered = rounds.lower(game, sharding.replicated(jnp.asarray(BITS)))
-    program = lowered.compile()
-    game, metrics = program(game, sharding.replicated(jnp.asarray(BITS)))
-    values = [np.asarray(v).ravel() for v in state.variables(game.model, nnx.Param).values()]
+    rounds = compile_rounds(players, batch_size=16, num_rounds=5)
+    data = sharding.replicated(jnp.asarray(BITS))
+    program = rounds.lower(game, data).compile()
+    game, _ = program(game, data)
+    game, metrics = program(game, data)  # the layout that comes out is the one that goes in
     return {
-        "parameters": np.concatenate(values).tolist(),
+        "parameters": parameters(game.model),
         "loss": np.concatenate([np.asarray(v) for k, v in metrics.items() if "loss" in k]).tolist(),
-        "largest_shard": max(
-            leaf.addressable_shards[0].data.size for leaf in jax.tree.leaves(game.optimizers)
-        ),
+        "bytes_on_a_device": bytes_on_a_device(game),
         "gathers": (program.as_text() or "").count(" all-gather("),
     }
+
+
+def play_scattered():
+    """The game "iwae" by `fit`, in two calls, its larger arrays split over the devices."""
+    model, players = GAMES["iwae"]()
+    plan = Plan(num_rounds=10, batch_size=16, rounds_per_call=5, scatter_from=100, label=None)
+    result = fit(jax.random.key(0), model, players, BITS, plan)
+    return {
+        "parameters": parameters(result.model),
+        "bytes_on_a_device": bytes_on_a_device(result.state),
+    }
+
+
+def collectives(program):
+    """Operation, reduction and shape of each collective in a compiled program."""
+    text = program.as_text() or ""
+    found = []
+    operations = "all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute"
+    for shape, operation, rest in re.findall(rf"= (\S+) ({operations})(?:-start)?\((.*)", text):
+        applied = re.search(r"to_apply=(%[\w.-]+)", rest)
+        reduction = ""
+        if applied is not None:
+            body = text[text.index(f"\n{applied[1]} ") :]
+            root = re.search(r"ROOT [^=]*= \S+ ([\w-]+)\(", body)
+            reduction = root[1] if root else ""
+        found.append(" ".join([operation, reduction, re.sub(r"\{.*", "", shape)]))
+    return sorted(found)
+
+
+def bound_collectives():
+    """What devices tell one another for the bounds of 16 events with 8 particles each."""
+    key, x = jax.random.split(jax.random.key(0), 16), jnp.asarray(BITS[:16])
+
+    def bounds(model, keys, x):
+        def one(key, x):
+            weigh = lambda key, draw: weighing.terms(model, key, x, None, draw)
+            return reparameterized.estimate(key, weigh, iwae.bound, num_particles=8).bound
+
+        x = sharding.along(x, "data", "events")
+        return jax.vmap(one, spmd_axis_name=sharding.spmd_axis("data"))(keys, x)
+
+    return collectives(jax.jit(bounds).lower(sharding.replicated(vae()), key, x).compile())
 
 
 def main(meshes):
@@ -95,8 +146,13 @@ def main(meshes):
     for text in meshes:
         mesh = sharding.parse(text) if text != "none" else None
         with jax.set_mesh(mesh) if mesh is not None else contextlib.nullcontext():
-            result = {name: play(name) for name in GAMES}
-            result["scattered"] = play("iwae", scatter=True)
+            # The axes together; of "data" alone two games are enough.
+            games = ["iwae", "two players"] if text == "data=8" else list(GAMES)
+            result = {name: play(name) for name in games}
+            if mesh is not None:
+                result["scattered"] = play_scattered()
+            if sharding.axis_size("particle") > 1:
+                result["bound"] = {"collectives": bound_collectives()}
             nll = log_likelihood(
                 jax.random.key(2),
                 sharding.replicated(vae()),

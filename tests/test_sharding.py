@@ -13,12 +13,14 @@ import pytest
 from genmix import sharding
 
 MESHES = ["data=8", "data=2,particle=4"]
+# Compilation is most of the time, and there is nothing to optimize.
+FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
 def results():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    environment = os.environ | {"XLA_FLAGS": FLAGS}
     program = [sys.executable, "-m", "tests.sharded_program", "none", *MESHES]
     run = subprocess.run(
         program, capture_output=True, text=True, env=environment, cwd=ROOT, check=False
@@ -27,8 +29,13 @@ def results():
     return json.loads(run.stdout)
 
 
-@pytest.mark.parametrize("mesh", MESHES)
-@pytest.mark.parametrize("game", ["elbo", "iwae", "dreg", "resampled", "two players", "scattered"])
+@pytest.mark.parametrize(
+    ("mesh", "game"),
+    [("data=8", "iwae"), ("data=8", "two players")]
+    + [
+        ("data=2,particle=4", game) for game in ("elbo", "iwae", "dreg", "resampled", "two players")
+    ],
+)
 def test_training_does_not_depend_on_the_mesh(results, mesh, game):
     one, many = results["none"][game], results[mesh][game]
     np.testing.assert_allclose(many["loss"], one["loss"], rtol=1e-5)
@@ -42,18 +49,33 @@ def test_nll_does_not_depend_on_the_mesh(results, mesh):
 
 
 @pytest.mark.parametrize("mesh", MESHES)
-def test_bounds_reduce_over_particles_and_gather_nothing(results, mesh):
-    """The logsumexp over sharded particles is a reduction: no device sees all of them."""
-    assert results[mesh]["iwae"]["gathers"] == results[mesh]["elbo"]["gathers"] == 0
+def test_training_reduces_over_devices_and_gathers_nothing(results, mesh):
+    assert results[mesh]["iwae"]["gathers"] == 0
+
+
+def test_bounds_take_two_reductions_of_a_number_an_event(results):
+    """The logsumexp over sharded particles: no device sees the log-weights of others.
+
+    It is what `pmax` and `psum` in a `jax.shard_map` come to, so the compiler is left to it. Of 16
+    events each of the two rows of devices has 8.
+    """
+    assert results["data=2,particle=4"]["bound"]["collectives"] == [
+        "all-reduce add f32[8]",
+        "all-reduce maximum f32[8]",
+    ]
 
 
 @pytest.mark.parametrize("mesh", MESHES)
-def test_scattered_optimizer_states_are_smaller_on_each_device(results, mesh):
-    whole, parts = (
-        results[mesh]["iwae"]["largest_shard"],
-        results[mesh]["scattered"]["largest_shard"],
-    )
-    assert parts <= whole / 2
+def test_scattered_training_is_the_same(results, mesh):
+    one, many = results["none"]["iwae"], results[mesh]["scattered"]
+    np.testing.assert_allclose(many["parameters"], one["parameters"], rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("mesh", "share"), [("data=8", 0.3), ("data=2,particle=4", 0.6)])
+def test_scattered_states_take_less_of_each_device(results, mesh, share):
+    """By nearly the number of devices along "data"; small arrays stay whole on each."""
+    whole, parts = (results[mesh][name]["bytes_on_a_device"] for name in ("iwae", "scattered"))
+    assert parts <= share * whole
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ def _log_sums(
 
     nothing = jnp.full(event.shape, -jnp.inf)
     first_particles = jnp.arange(num_chunks) * particles_per_chunk
-    return jax.lax.scan(add_chunk, _Sums(nothing, nothing), first_particles)[0]
+    sums, _ = jax.lax.scan(add_chunk, _Sums(nothing, nothing), first_particles)
+    return sharding.whole(sums)  # so that every host can read them
 
 
 def log_likelihood(
