@@ -3,5 +3,6 @@
 from genmix.data.binarization import binarize, binarize_once
 from genmix.data.dataset import Dataset
 from genmix.data.load import NAMES, load
+from genmix.data.stream import Stream
 
-__all__ = ["NAMES", "Dataset", "binarize", "binarize_once", "load"]
+__all__ = ["NAMES", "Dataset", "Stream", "binarize", "binarize_once", "load"]

@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from genmix import sharding
-from genmix.training import finite, rounds, run_directory
+from genmix.training import feed, finite, rounds, run_directory
 from genmix.training.checkpoints import Checkpoints
 from genmix.training.interruption import Interrupted, Interruption
 from genmix.training.player import Player
@@ -60,6 +59,8 @@ class Plan:
         batch_size: examples of each batch.
         transform: (key, batch) -> batch, applied to each batch, such as a new binarization.
         average_decay: keep a moving average of the parameters with this decay a round.
+        scatter_from: split parameters and optimizer states of at least so many elements over the
+            "data" axis of the mesh in use; without it every device holds all of them.
         rounds_per_call: rounds between two reports, fused into one compiled call.
         validation: held-out score; without one nothing is held out.
         directory: where metrics.jsonl, TensorBoard events and checkpoints go; nowhere if None.
@@ -75,6 +76,7 @@ class Plan:
     batch_size: int
     transform: Transform | None = None
     average_decay: float | None = None
+    scatter_from: int | None = None
     rounds_per_call: int = 100
     validation: Validation | None = None
     directory: str | Path | None = None
@@ -126,7 +128,8 @@ def fit(
 
     Args:
         model: a part, or a module that holds those of all players.
-        data: arrays with the examples along the first axis; they go to the device as a whole.
+        data: arrays with the examples along the first axis, which go to the device as a whole; or
+            a stream (`genmix.data.stream.Stream`), whose position is kept with the checkpoints.
 
     Raises:
         FloatingPointError: if a loss is not finite, or a gradient made the state so; it names the
@@ -136,10 +139,13 @@ def fit(
         ValueError: if the arguments make no sense together; it says how.
     """
     state = rounds.start(key, model, players, keep_average=plan.average_decay is not None)
-    data = sharding.replicated(jax.tree.map(jnp.asarray, data))
-    run = _Run(players, plan, sharding.replicated(state), data)
+    state = sharding.replicated(state)
+    if plan.scatter_from is not None:
+        state = sharding.scattered(state, min_size=plan.scatter_from)
+    run = _Run(players, plan, state, _feed(data, players, plan))
     interruption = Interruption()
     with contextlib.ExitStack() as stack:
+        stack.callback(run.feed.close)
         if plan.directory is not None:
             if jax.process_count() == 1:
                 stack.enter_context(interruption)
@@ -160,6 +166,13 @@ def fit(
     return run.result()
 
 
+def _feed(data: PyTree, players: Sequence[Player], plan: Plan) -> feed.InMemory | feed.Streamed:
+    if not isinstance(data, feed.Streams):
+        return feed.InMemory(data)
+    batches_per_round = sum(player.steps for player in players)
+    return feed.Streamed(data, batch_size=plan.batch_size, batches_per_round=batches_per_round)
+
+
 class _Run:
     """One training run between two reports."""
 
@@ -167,8 +180,14 @@ class _Run:
     checkpoints: Checkpoints | None = None
     bar: Progress | None = None
 
-    def __init__(self, players: Sequence[Player], plan: Plan, state: GameState, data: PyTree):
-        self.players, self.plan, self.state, self.data = players, plan, state, data
+    def __init__(
+        self,
+        players: Sequence[Player],
+        plan: Plan,
+        state: GameState,
+        feed: feed.InMemory | feed.Streamed,
+    ):
+        self.players, self.plan, self.state, self.feed = players, plan, state, feed
         self.done, self.best, self.seconds = 0, _Best(), 0.0
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         # An optimizer may begin with an infinity, as the smallest loss so far.
@@ -181,6 +200,8 @@ class _Run:
             batch_size=plan.batch_size,
             transform=plan.transform,
             average_decay=plan.average_decay,
+            scatter_from=plan.scatter_from,
+            data_are_batches=feed.gives_batches,
             donate=False,
         )
 
@@ -197,8 +218,9 @@ class _Run:
             self.log = stack.enter_context(RunLog(directory, resume_step=resume_step))
 
     def _resume(self, checkpoints: Checkpoints, directory: Path) -> None:
-        like = self.state
-        self.done, self.state = checkpoints.restore(like)
+        like = (self.state, self.feed.position())
+        self.done, (self.state, position) = checkpoints.restore(like)
+        self.feed.restore(position)
         for name, (steps, values) in read_metrics(directory / "metrics.jsonl").items():
             past = steps <= self.done  # the log may be ahead of the checkpoint
             if name != "time":
@@ -208,7 +230,7 @@ class _Run:
             self._offer(None, score, step)
         lost = self.best.round  # until it is found; patience counts from it in any case
         try:
-            step, state = checkpoints.restore_best(like)
+            step, (state, _) = checkpoints.restore_best(like)
             self.best = _Best(self._judged(state), checkpoints.score(step), max(step, lost))
             heir = f"that of round {step}"
         except FileNotFoundError:
@@ -232,14 +254,16 @@ class _Run:
     def play(self) -> None:
         """Play the rounds up to the next report, and report them."""
         plan, before = self.plan, self.done
-        until_report = plan.rounds_per_call - before % plan.rounds_per_call
-        num_rounds = min(until_report, plan.num_rounds - before)
-        program = self._program(num_rounds)
+        num_rounds = self._rounds_until_report(before)
+        data = self.feed.take(num_rounds)
+        program = self._program(num_rounds, data)
         start = time.perf_counter()
-        state, metrics = program(self.state, self.data)
+        state, metrics = program(self.state, data)
+        if next_rounds := self._rounds_until_report(before + num_rounds):
+            self.feed.prepare(next_rounds)
         metrics = jax.device_get(metrics)
         self.seconds += time.perf_counter() - start
-        self._require_finite(state, metrics)
+        self._require_finite(state, metrics, data)
         self.state, self.done = state, before + num_rounds
         means = {name: float(np.mean(values)) for name, values in metrics.items()}
         means["seconds"] = self.seconds
@@ -247,26 +271,32 @@ class _Run:
         self._report(means)
         is_best = score is not None and self.best.round == self.done
         if self.checkpoints is not None and (is_best or plan.keeps(self.done, before)):
-            self.checkpoints.save(self.done, self.state, score=score)
+            self.checkpoints.save(self.done, (self.state, self.feed.position()), score=score)
 
     def keep(self) -> None:
         """Save the last round, if that has not been done."""
         if self.checkpoints is not None and self.checkpoints.latest_step() != self.done:
-            self.checkpoints.save(self.done, self.state)
+            self.checkpoints.save(self.done, (self.state, self.feed.position()))
 
-    def _program(self, num_rounds: int) -> jax.stages.Compiled:
+    def _rounds_until_report(self, done: int) -> int:
+        plan = self.plan
+        return min(plan.rounds_per_call - done % plan.rounds_per_call, plan.num_rounds - done)
+
+    def _program(self, num_rounds: int, data: PyTree) -> jax.stages.Compiled:
         if num_rounds not in self._compiled:
             jitted = self._compile(num_rounds=num_rounds)
-            self._compiled[num_rounds] = jitted.lower(self.state, self.data).compile()
+            self._compiled[num_rounds] = jitted.lower(self.state, data).compile()
         return self._compiled[num_rounds]
 
-    def _require_finite(self, state: GameState, metrics: dict[str, np.ndarray]) -> None:
+    def _require_finite(
+        self, state: GameState, metrics: dict[str, np.ndarray], data: PyTree
+    ) -> None:
         """Refuse the state that some rounds end in, if it or a loss on the way is not finite."""
         leaves = [path for path in finite.not_finite(state) if path not in self._never_finite]
         losses = [values for name, values in metrics.items() if name.split("/")[-1] == "loss"]
         if not leaves and np.all(np.isfinite(losses)):
             return
-        replay = finite.Replay(self._compile, self.players, self.state, self.data, self.done)
+        replay = finite.Replay(self._compile, self.players, self.state, data, self.done)
         what = replay.explanation(metrics, leaves)
         hint = "set debug=True (--resume --debug) to learn which operation makes it so"
         operation = f"the operation: {replay.operation()}" if self.plan.debug else hint

@@ -23,6 +23,9 @@ class Player:
             ("generator",); everything by default. Two players may own the same parameters.
         steps: moves per round, each on a batch of its own.
         name: what its metrics are prefixed with where there are several players.
+        examples_at_once: take the gradient of so many examples of a batch at a time, one part after
+            the other, and average. It needs less memory, and where the parts fit into the cache
+            less time. For losses that are means over independent examples, no batch statistics.
     """
 
     loss: Loss
@@ -30,10 +33,16 @@ class Player:
     owns: Sequence[str] | None = None
     steps: int = 1
     name: str = "model"
+    examples_at_once: int | None = None
 
     def __post_init__(self):
         if self.steps < 1:
             raise ValueError(f"player {self.name!r} must take at least 1 step, got {self.steps}.")
+        if self.examples_at_once is not None and self.examples_at_once < 1:
+            raise ValueError(
+                f"examples_at_once of player {self.name!r} must be at least 1, got "
+                f"{self.examples_at_once}."
+            )
         if isinstance(self.owns, str):
             raise TypeError(f"owns must be a sequence of paths, got the string {self.owns!r}.")
 

@@ -64,11 +64,11 @@ def _move(
     player: Player, state: GameState, key: Key[Array, ""], batch: PyTree
 ) -> tuple[GameState, dict[str, Array], PyTree]:
     """One step of one player, and what of it is finite; what it does not own stays as it is."""
-    parameters = player.parameters(state.model)
+    parameters, before = player.parameters(state.model), state.carries[player.name]
 
-    def loss(parameters):
+    def loss(parameters, key, batch):
         model = net_state.with_variables(state.model, parameters)
-        value, (metrics, carry) = player.loss(model, key, batch, state.carries[player.name])
+        value, (metrics, carry) = player.loss(model, key, batch, before)
         kept = {
             path: value
             for path, value in net_state.batch_statistics(model).items()
@@ -76,7 +76,10 @@ def _move(
         }
         return value, (metrics, carry, kept)
 
-    (value, (metrics, carry, kept)), gradient = jax.value_and_grad(loss, has_aux=True)(parameters)
+    value_and_grad = jax.value_and_grad(loss, has_aux=True)
+    if player.examples_at_once is not None:
+        value_and_grad = _in_parts(value_and_grad, player.examples_at_once)
+    (value, (metrics, carry, kept)), gradient = value_and_grad(parameters, key, batch)
     updates, optimizer = player.optimizer.update(
         gradient, state.optimizers[player.name], parameters
     )
@@ -91,6 +94,57 @@ def _move(
     return state, {"loss": value, **metrics}, finite
 
 
+def _in_parts(value_and_grad: Callable[..., Any], size: int) -> Callable[..., Any]:
+    """Averages over parts of the batch, which are evaluated one after the other."""
+
+    def parts(parameters, key, batch):
+        length = jax.tree.leaves(batch)[0].shape[0]
+        if length % size:
+            raise ValueError(
+                f"batch_size must be a multiple of examples_at_once, {size}; got {length}."
+            )
+
+        num_parts = length // size
+        divided = jax.tree.map(lambda a: a.reshape(num_parts, size, *a.shape[1:]), batch)
+        keys = jax.random.split(key, num_parts)
+        part = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), divided)
+        shapes = jax.eval_shape(value_and_grad, parameters, key, part)
+        (_, (_, _, kept)), _ = shapes
+        if kept:
+            raise ValueError(
+                f"batch statistics ({', '.join(kept)}) need whole batches: leave examples_at_once "
+                "out."
+            )
+        leaves, structure = jax.tree.flatten(shapes)
+        is_averaged = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in leaves]
+
+        def add(sums, inputs):
+            key, part = inputs
+            part = sharding.along(part, "data", "examples_at_once")
+            new = jax.tree.leaves(value_and_grad(parameters, key, part))
+            sums = [
+                s + n if average else s
+                for s, n, average in zip(sums, new, is_averaged, strict=True)
+            ]
+            return sums, [
+                None if average else n for n, average in zip(new, is_averaged, strict=True)
+            ]
+
+        zeros = [
+            jnp.zeros(a.shape, a.dtype) if m else ()
+            for a, m in zip(leaves, is_averaged, strict=True)
+        ]
+        sums, others = jax.lax.scan(add, zeros, (keys, divided))
+        # Steps counted so far and the like are the same in all parts.
+        means = [
+            s / num_parts if average else other[-1]
+            for s, other, average in zip(sums, others, is_averaged, strict=True)
+        ]
+        return jax.tree.unflatten(structure, means)
+
+    return parts
+
+
 def compile_rounds(
     players: Sequence[Player],
     *,
@@ -99,6 +153,7 @@ def compile_rounds(
     transform: Transform | None = None,
     average_decay: float | None = None,
     scatter_from: int | None = None,
+    data_are_batches: bool = False,
     donate: bool = True,
     report_finite: bool = False,
 ) -> jax.stages.Wrapped:
@@ -112,6 +167,8 @@ def compile_rounds(
         average_decay: decay of the moving average of the parameters, for a state that keeps one.
         scatter_from: split parameters and optimizer states of at least so many elements over the
             "data" axis of the mesh in use, instead of repeating them on every device.
+        data_are_batches: data have batches along the first axis, those of these rounds first, and
+            examples along the second, as a stream gives them.
         donate: whether the memory of the state passed in is used for the one that comes out.
         report_finite: return (state, metrics, finite): for each player whether the loss, each
             metric, gradient and moved parameter was finite, [rounds, steps]. It slows small models.
@@ -119,16 +176,22 @@ def compile_rounds(
     moves_per_round = sum(player.steps for player in players)
     prefix = (lambda player, m: f"{player.name}/{m}") if len(players) > 1 else (lambda _, m: m)
 
-    def one_round(state, data, index):
+    def laid_out(state):
+        """As it came in, so that the next call takes what this one gives."""
+        if scatter_from is None:
+            return sharding.whole(state)
+        return sharding.scattered(state, min_size=scatter_from)
+
+    def one_round(state, batch_of, places):
         keys = jax.random.split(jax.random.fold_in(state.noise_key, state.round), moves_per_round)
+        places_of = lambda moves: jax.tree.map(lambda a: a[moves], places)
         metrics, finite, move = {}, {}, 0
         for player in players:
 
             def step(state, inputs, player=player):
-                key, index = inputs
+                key, place = inputs
                 batch_key, loss_key = jax.random.split(key)
-                index = sharding.along(index, "data", "batch_size")
-                batch = jax.tree.map(lambda a: a[index], data)
+                batch = batch_of(sharding.along(place, "data", "batch_size"))
                 if transform is not None:
                     batch = transform(batch_key, batch)
                 state, metrics, finite = _move(player, state, loss_key, batch)
@@ -136,30 +199,34 @@ def compile_rounds(
 
             turn = slice(move, move + player.steps)
             if player.steps == 1:
-                state, (last, flags) = step(state, (keys[move], index[move]))
+                state, (last, flags) = step(state, (keys[move], places_of(move)))
                 flags = jax.tree.map(lambda flag: flag[None], flags)
             else:
-                state, (several, flags) = jax.lax.scan(step, state, (keys[turn], index[turn]))
+                state, (several, flags) = jax.lax.scan(step, state, (keys[turn], places_of(turn)))
                 last = jax.tree.map(lambda m: m[-1], several)
             finite[player.name] = flags
             metrics |= {prefix(player, name): value for name, value in last.items()}
             move += player.steps
         if average_decay is not None:
             state = state._replace(average=_blend(state, average_decay))
-        if scatter_from is not None:
-            state = sharding.scattered(state, min_size=scatter_from)
-        return state._replace(round=state.round + 1), (metrics, finite)
+        return laid_out(state._replace(round=state.round + 1)), (metrics, finite)
 
     def rounds(state, data):
-        num_examples = jax.tree.leaves(data)[0].shape[0]
-        index = batches.indices(
-            state.order_key,
-            state.round * moves_per_round,
-            num_rounds * moves_per_round,
-            batch_size,
-            num_examples,
-        ).reshape(num_rounds, moves_per_round, batch_size)
-        state, (metrics, finite) = jax.lax.scan(lambda s, i: one_round(s, data, i), state, index)
+        num_batches = num_rounds * moves_per_round
+        by_round = lambda a: a[:num_batches].reshape(num_rounds, moves_per_round, *a.shape[1:])
+        if data_are_batches:
+            batch_of, places = (lambda batch: batch), jax.tree.map(by_round, data)
+        else:
+            batch_of = lambda index: jax.tree.map(lambda a: a[index], data)
+            num_examples = jax.tree.leaves(data)[0].shape[0]
+            first = state.round * moves_per_round
+            places = by_round(
+                batches.indices(state.order_key, first, num_batches, batch_size, num_examples)
+            )
+        state, (metrics, finite) = jax.lax.scan(
+            lambda state, places: one_round(state, batch_of, places), state, places
+        )
+        state, (metrics, finite) = laid_out(state), sharding.whole((metrics, finite))
         return (state, metrics, finite) if report_finite else (state, metrics)
 
     return jax.jit(rounds, donate_argnums=0 if donate else ())

@@ -72,8 +72,7 @@ def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(tmp_path):
             **options,
         )
     resumed = train(directory=tmp_path / "cut", resume=True, **options)
-    leaves = [jax.tree.leaves(jax.tree.map(_raw, r.state)) for r in (whole, resumed)]
-    for a, b in zip(*leaves, strict=True):
+    for a, b in zip(raw_leaves(whole), raw_leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
     for name in ("loss", "loc"):
         for a, b in zip(whole.history[name], resumed.history[name], strict=True):
@@ -82,9 +81,10 @@ def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(tmp_path):
     assert [json.loads(line)["step"] for line in lines] == [10, 20, 30, 40]
 
 
-def _raw(leaf):
-    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+def raw_leaves(result):
+    is_key = lambda leaf: jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    leaves = jax.tree.leaves(result.state)
+    return [np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf) for leaf in leaves]
 
 
 def test_a_finished_run_resumes_to_its_end(tmp_path):

@@ -227,3 +227,52 @@ def test_a_model_without_parameters_is_refused():
     player = Player(loss=critic_loss, optimizer=optax.sgd(1.0))
     with pytest.raises(ValueError, match="owns no parameters: the model has none"):
         start(jax.random.key(0), nnx.Module(), [player])
+
+
+class Location(nnx.Module):
+    def __init__(self):
+        self.loc = nnx.Param(jnp.zeros(2))
+
+
+def location_player(**options):
+    def loss(model, key, batch, carry):
+        distance = jnp.mean(jnp.sum((batch - model.loc[...][None]) ** 2, axis=1))
+        state = {"steps": carry["steps"] + 1, "mean": jnp.mean(batch), "key": carry["key"]}
+        return distance, ({"distance": distance}, state)
+
+    init = lambda model: {
+        "steps": jnp.zeros((), jnp.int32),
+        "mean": jnp.zeros(()),
+        "key": jax.random.key(0),
+    }
+    return Player(loss=Term(loss, init), optimizer=optax.sgd(0.1), **options)
+
+
+@pytest.mark.parametrize("size", [1, 16, 64])
+def test_gradients_of_parts_of_a_batch_add_up_to_that_of_the_whole(size):
+    whole, metrics = play([location_player()], 5, Location())
+    parts, same = play([location_player(examples_at_once=size)], 5, Location())
+    np.testing.assert_allclose(parts.model.loc[...], whole.model.loc[...], rtol=1e-5)
+    np.testing.assert_allclose(same["distance"], metrics["distance"], rtol=1e-5)
+    assert int(parts.carries["model"]["steps"]) == 5
+    np.testing.assert_allclose(
+        parts.carries["model"]["mean"], whole.carries["model"]["mean"], rtol=1e-5
+    )
+
+
+def test_parts_draw_different_random_numbers():
+    def loss(model, key, batch, carry):
+        return jnp.sum(model.loc[...]) * 0.0 + jax.random.normal(key), ({}, carry)
+
+    draw = lambda **options: play(
+        [Player(loss=Term(loss), optimizer=optax.sgd(0.1), **options)], 200, Location()
+    )[1]["loss"]
+    # Means of 4 normals: variance 1/4, with 200 draws beyond 0.4 once in 10^7.
+    assert np.var(draw(examples_at_once=16)) < 0.4 < np.var(draw())
+
+
+def test_parts_that_make_no_sense_are_refused():
+    with pytest.raises(ValueError, match=r"multiple of examples_at_once, 24; got 64\."):
+        play([location_player(examples_at_once=24)], 1, Location())
+    with pytest.raises(ValueError, match="examples_at_once of player 'model' must be at least 1"):
+        location_player(examples_at_once=0)
