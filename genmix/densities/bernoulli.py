@@ -7,6 +7,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, Shaped
 from genmix.densities.logistic import softplus
 
 Scalars = Float[ArrayLike, "*#d"]
+_FACTORS = 16  # of a product; each is at most 2
 
 
 def log_prob(x: Shaped[ArrayLike, "*#d"], logits: Scalars) -> Float[Array, "*d"]:
@@ -21,6 +22,33 @@ def log_prob(x: Shaped[ArrayLike, "*#d"], logits: Scalars) -> Float[Array, "*d"]
     value = -softplus(jnp.where(x == 1, -logits, logits))
     outside = (x != 0) & (x != 1) & ~jnp.isnan(logits)
     return jnp.where(outside, jnp.where(x == x, -jnp.inf, jnp.nan), value)
+
+
+@jax.custom_jvp
+def joint_log_prob(x: Shaped[ArrayLike, " d"], logits: Float[ArrayLike, " d"]) -> Float[Array, ""]:
+    """Sum of `log_prob` over a vector of independent entries, with fewer logarithms.
+
+    sum_i log(1 + e_i) = log prod_i (1 + e_i), the product taken over a few entries at a time, so
+    that it cannot overflow. Up to twice as fast as the plain sum, and off by a rounding error of 1
+    an entry at most, where the plain sum is exact in both tails.
+    """
+    x, logits = jnp.asarray(x), jnp.asarray(logits)
+    signed = jnp.where(x == 1, -logits, logits)
+    rest = -signed.size % _FACTORS
+    factors = 1 + jnp.pad(jnp.exp(-jnp.abs(signed)), (0, rest))
+    products = jnp.prod(factors.reshape(_FACTORS, -1), axis=0)
+    value = -jnp.sum(jnp.maximum(signed, 0)) - jnp.sum(jnp.log(products))
+    outside = jnp.any((x != 0) & (x != 1)) & ~jnp.isnan(value)
+    return jnp.where(outside, jnp.where(jnp.all(x == x), -jnp.inf, jnp.nan), value)
+
+
+@joint_log_prob.defjvp
+def _joint_log_prob_jvp(primals, tangents):
+    x, logits = map(jnp.asarray, primals)
+    slope = jnp.where(x == 1, jax.lax.logistic(-logits), -jax.lax.logistic(logits))
+    inside = jnp.all((x == 0) | (x == 1))
+    slope = jnp.where(inside, slope, 0.0)
+    return joint_log_prob(x, logits), jnp.vdot(slope, tangents[1])
 
 
 def sample(key: Key[Array, ""], logits: Scalars) -> Float[Array, "*d"]:

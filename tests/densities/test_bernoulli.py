@@ -119,6 +119,41 @@ def test_derivatives_match_finite_differences():
     check_grads(jax.jit(bernoulli.kl), (logits, logits[::-1]), 2, ["rev"], rtol=1e-6)
 
 
+def plain_sum(x, logits):
+    return jnp.sum(bernoulli.log_prob(x, logits))
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 784])
+def test_joint_log_prob_is_the_sum(variant, size):
+    rng = np.random.default_rng(size)
+    logits = jnp.asarray(rng.normal(0, 5, size))
+    x = jnp.asarray(rng.random(size) < 0.3)
+    got = variant(bernoulli.joint_log_prob)(x, logits)
+    np.testing.assert_allclose(got, plain_sum(x, logits), rtol=1e-13, atol=1e-14 * size)
+    gradient = variant(jax.grad(bernoulli.joint_log_prob, argnums=1))(x, logits)
+    np.testing.assert_allclose(gradient, x - special.expit(logits), rtol=1e-12, atol=1e-15)
+    check_grads(lambda logits: bernoulli.joint_log_prob(x, logits), (logits,), 2, rtol=1e-6)
+
+
+@pytest.mark.parametrize("outcome", [0.0, 1.0])
+@pytest.mark.parametrize("logit", [-jnp.inf, -1e4, -88.0, -1e-30, 0.0, 88.0, 1e4, jnp.inf])
+def test_joint_log_prob_does_not_overflow_and_has_a_finite_gradient(outcome, logit):
+    x, logits = jnp.full(300, outcome), jnp.full(300, logit)
+    value, gradient = jax.value_and_grad(bernoulli.joint_log_prob, argnums=1)(x, logits)
+    np.testing.assert_allclose(value, plain_sum(x, logits), rtol=1e-6, atol=300 * 1.2e-7)
+    assert jnp.all(jnp.isfinite(gradient))
+
+
+def test_joint_log_prob_off_the_support():
+    joint = jax.value_and_grad(bernoulli.joint_log_prob, argnums=1)
+    value, gradient = joint(jnp.array([0.0, 0.5, 1.0]), jnp.array([1.0, 2.0, 3.0]))
+    assert value == -jnp.inf
+    assert not jnp.any(gradient)
+    assert jnp.isnan(joint(jnp.array([0.0, jnp.nan]), jnp.zeros(2))[0])
+    assert jnp.isnan(joint(jnp.array([0.5, 1.0]), jnp.array([0.0, jnp.nan]))[0])
+
+
 def test_sample_frequency():
     """Exact binomial test, 20,000 draws; false alarm 1e-4 over keys, the key is fixed."""
     x = bernoulli.sample(jax.random.key(0), jnp.full(20_000, -1.3))
