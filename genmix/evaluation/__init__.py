@@ -1,7 +1,11 @@
 """Evaluation: likelihoods, latents, baselines, and pictures to look at."""
 
-from genmix.evaluation import baselines, pictures
-from genmix.evaluation.bits_per_dim import bits_per_dim
+from genmix.evaluation import baselines, gradients, pictures
+from genmix.evaluation.bits_per_dim import (
+    bits_per_dim,
+    bits_per_dim_logit,
+    bits_per_dim_unit_interval,
+)
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 
@@ -11,6 +15,9 @@ __all__ = [
     "activities",
     "baselines",
     "bits_per_dim",
+    "bits_per_dim_logit",
+    "bits_per_dim_unit_interval",
+    "gradients",
     "log_likelihood",
     "pictures",
     "rates",

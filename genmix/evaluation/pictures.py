@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def _replace(path: Path, content: bytes) -> None:
 
 def save_log_panels(
     path: str | Path,
-    panels: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
     *,
     x_label: str,
     y_label: str,
@@ -140,7 +140,8 @@ def save_log_panels(
 ) -> None:
     """Draw curves {title: {label: (x, y)}} on logarithmic axes, a panel for each title.
 
-    Points that are not positive have no place on such axes and are left out.
+    The labels are those of the first panel. Points that are not positive have no place on such axes
+    and are left out.
 
     Args:
         powers: {label: exponent} of grey lines y = c x^exponent to compare slopes with; c puts them
@@ -150,24 +151,32 @@ def save_log_panels(
         ValueError: if there are no panels.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     if not panels:
         raise ValueError("there is nothing to draw: panels is empty.")
-    figure = Figure(figsize=(5 * len(panels), 4.5), dpi=130, layout="constrained")
-    for axes, (title, curves) in zip(
-        np.ravel(figure.subplots(1, len(panels), squeeze=False)), panels.items(), strict=True
-    ):
-        drawn = []
+    figure = Figure(figsize=(4.5 * len(panels) + 2, 4.5), dpi=130, layout="constrained")
+    every_axes = np.ravel(figure.subplots(1, len(panels), squeeze=False))
+    for axes, (title, curves) in zip(every_axes, panels.items(), strict=True):
+        drawn = [np.zeros((2, 0))]
         for i, (label, (x, y)) in enumerate(curves.items()):
             x, y = np.asarray(x, float), np.asarray(y, float)
             shown = (x > 0) & (y > 0)
-            colour, mark = _COLOURS[i % len(_COLOURS)], "osD^v<>P"[i % 8]
-            axes.plot(x[shown], y[shown], mark + "-", label=label, color=colour, markersize=4)
+            # Open marks of different sizes, so that curves which coincide are all seen.
+            axes.plot(x[shown], y[shown], "osD^v<>P"[i % 8] + "-", label=label, linewidth=1.5,
+                      color=_COLOURS[i % len(_COLOURS)], markersize=4 + 2 * (i % 4),
+                      markerfacecolor="none")  # fmt: skip
             drawn.append(np.log(np.stack([x[shown], y[shown]])))
-        _draw_powers(axes, np.concatenate([*drawn, np.zeros((2, 0))], axis=1), powers or {})
+        _draw_powers(axes, np.concatenate(drawn, axis=1), powers or {})
         axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, fontsize=8)
+    handles, _ = every_axes[0].get_legend_handles_labels()
+    place: Any = "outside right"  # matplotlib's types do not know it
+    figure.legend(handles=handles, loc=place, frameon=False)
     _save_figure(path, figure)
 
 
@@ -201,11 +210,11 @@ def save_scatter(
     size = float(np.clip(6000 / max(len(points), 1), 2, 25))
     for i, name in enumerate(names):
         cloud = points[labels == name]
-        axes.scatter(*cloud.T, s=size, color=colours(i), linewidths=0, alpha=0.7)
+        axes.scatter(cloud[:, 0], cloud[:, 1], s=size, color=colours(i), linewidths=0, alpha=0.7)
         if few and len(names) > 1:
             box = {"facecolor": colours(i), "edgecolor": "white", "boxstyle": "circle,pad=0.25"}
-            at = tuple(np.median(cloud, axis=0))
-            axes.text(*at, str(name), bbox=box, color="white", ha="center", va="center")
+            x, y = np.median(cloud, axis=0)
+            axes.text(x, y, str(name), bbox=box, color="white", ha="center", va="center")
     axes.set(xlabel=x_label, ylabel=y_label, aspect="equal")
     axes.grid(alpha=0.3)
     _save_figure(path, figure)

@@ -1,0 +1,421 @@
+"""Bias, variance and signal-to-noise ratio of gradients: python -m experiments.gradient_estimators.
+
+A small VAE is trained briefly on binarized digits and held fixed. Then each estimator's gradient of
+the same bound on the same images is drawn many times. A second model, whose latents are bits, has
+gradients that are known exactly.
+"""
+
+import dataclasses
+import datetime
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import rich.box
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from genmix import bounds, command_line, data
+from genmix.data import Dataset
+from genmix.evaluation import gradients, pictures
+from genmix.families import (
+    Bernoulli,
+    FactorizedNormal,
+    LatentVariableModel,
+    StandardNormal,
+    log_weight,
+)
+from genmix.nets import MLP
+from genmix.training import Plan, Player, Term, baselines, fit, objectives, run_directory
+
+PATHWISE = {
+    "plain": bounds.reparameterized.estimate,
+    "STL": bounds.sticking_the_landing.estimate,
+    "DReG": bounds.doubly_reparameterized.estimate,
+    "weighted": bounds.weighted.estimate,
+    "resampled": bounds.resampled.estimate,
+}
+SCORE_FUNCTIONS = {
+    "score, no baseline": baselines.none(),
+    "score, running mean": baselines.running_mean(),
+    "score, input-dependent": baselines.input_dependent(lambda m: m.baseline),
+    "score, leave-one-out": baselines.leave_one_out(),
+}
+GROUPS = {
+    "likelihood": "model.likelihood.",
+    "posterior": "model.posterior.",
+}
+BLOCKS = 20  # of draws; errors come from leaving out one at a time
+ROWS = 10_000  # (image, particle) pairs that are differentiated together: this bounds memory
+BITS = 6
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Defaults take less than three minutes on two CPU cores."""
+
+    k: tuple[int, ...] = (1, 2, 5, 10, 50, 100)
+    """Particles of the importance-weighted bound."""
+    table_k: int = 5
+    """Particles at which the tables show all estimators; the ELBO is measured at 1 and here."""
+    draws: int = 4000
+    """Gradients drawn of each estimator, a multiple of 20."""
+    reference: int = 4
+    """The reference gradient is the mean of this many times `draws` plain gradients."""
+    images: int = 5
+    """Images that make up the batch, the same for all."""
+    steps: int = 1000
+    """Training steps before the models are held fixed."""
+    train_k: int = 10
+    """Particles of the bound that trains the model; 1 is the ELBO, under which posteriors become
+    narrower than the true ones, and weights heavy-tailed."""
+    batch_size: int = 50
+    learning_rate: float = 3e-3
+    hidden: int = 50
+    """Width of the hidden layers."""
+    latent: int = 3
+    """Dimensions of z."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/gradient_estimators/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out: training bit for bit, then the measurements anew."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
+
+    def __post_init__(self):
+        sizes = ("reference", "images", "steps", "train_k", "batch_size", "hidden", "latent")
+        for name in (*sizes, "table_k"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.k or min(self.k) < 1:
+            raise ValueError(f"k must be at least 1, got {self.k}.")
+        if self.draws < 2 * BLOCKS or self.draws % BLOCKS:
+            raise ValueError(
+                f"draws must be a multiple of {BLOCKS}, at least {2 * BLOCKS}, got {self.draws}."
+            )
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.resume and self.out is None:
+            raise ValueError("resume needs --out DIR, the run to go on with.")
+
+
+class Judged(nnx.Module):
+    """A model, and the network that predicts its log-weight from x."""
+
+    def __init__(self, model: LatentVariableModel, baseline: MLP):
+        self.model = model
+        self.baseline = baseline
+
+
+def normal_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
+    hidden, shape = (config.hidden, config.hidden), (8, 8, 1)
+    return LatentVariableModel(
+        prior=StandardNormal(config.latent),
+        likelihood=Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs)),
+        posterior=FactorizedNormal(MLP(shape, hidden, 2 * config.latent, rngs=rngs)),
+    )
+
+
+def discrete_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
+    hidden, shape = (config.hidden, config.hidden), (8, 8, 1)
+    return LatentVariableModel(
+        prior=Bernoulli(lambda cond: jnp.zeros(BITS)),  # fair coins
+        likelihood=Bernoulli(MLP(BITS, hidden, shape, rngs=rngs)),
+        posterior=Bernoulli(MLP(shape, hidden, BITS, rngs=rngs)),
+    )
+
+
+def objective(bound: str, estimator: str, k: int) -> Term:
+    """The term that training would minimise, so what is measured is what training uses."""
+    options: dict[str, Any] = {"of": lambda m: m.model}
+    if estimator in PATHWISE:
+        options["estimator"] = PATHWISE[estimator]
+    else:
+        options["estimator"] = bounds.score_function.estimate
+        options["baseline"] = SCORE_FUNCTIONS[estimator]
+    terms: dict[str, Callable[..., Term]] = {"elbo": objectives.elbo, "iwae": objectives.iwae}
+    return terms[bound](k, **options)
+
+
+def train(
+    config: Config, dataset: Dataset, model: LatentVariableModel, loss: Term, directory: Path
+) -> Judged:
+    """Two players: one trains the model, the other fits the baseline to its log-weights."""
+    baseline = MLP((8, 8, 1), (config.hidden,), 1, rngs=nnx.Rngs(config.seed + 1))
+    optimizer = optax.adam(config.learning_rate)
+    fit_baseline = objective("elbo", "score, input-dependent", 1)
+    players = [
+        Player(name="model", loss=loss, optimizer=optimizer, owns=("model",)),
+        Player(name="baseline", loss=fit_baseline, optimizer=optimizer, owns=("baseline",)),
+    ]
+    plan = Plan(
+        num_rounds=config.steps,
+        batch_size=config.batch_size,
+        transform=data.binarize,
+        directory=directory,
+        resume=config.resume,
+        debug=config.debug,
+        label=directory.name,
+    )
+    key = jax.random.key(config.seed)
+    return fit(key, Judged(model, baseline), players, dataset.train, plan).model
+
+
+@jax.jit
+def running_mean(key: jax.Array, judged: Judged, x: jax.Array) -> baselines.RunningMean:
+    """What the running mean has come to: the mean log-weight of all training images."""
+    binary_key, weight_key = jax.random.split(key)
+    keys = jax.random.split(weight_key, len(x))
+    one = lambda key, x: log_weight(judged.model, key, x)
+    log_weights = jax.vmap(one)(keys, data.binarize(binary_key, x))
+    return baselines.RunningMean(jnp.mean(log_weights), jnp.ones(()))
+
+
+@functools.partial(jax.jit, static_argnames=("terms", "num_draws", "together"))
+def draw(
+    key: jax.Array,
+    terms: tuple[tuple[str, Term], ...],
+    judged: Judged,
+    carry: baselines.RunningMean,
+    x: jax.Array,
+    num_draws: int,
+    together: int,
+) -> dict[str, dict[str, gradients.Moments]]:
+    """Moments by name of the term and group, for gradients drawn `together` at a time.
+
+    All terms see the same random numbers, and one program: the compiler draws the particles, and
+    computes what the estimators share, once.
+    """
+
+    def one(key):
+        def bound(term, name):
+            own = carry if name == "score, running mean" else ()
+            return lambda judged: -term(judged, jax.random.clone(key), x, own)[0]
+
+        return {name: gradients.by_group(bound(term, name), judged, GROUPS) for name, term in terms}
+
+    return gradients.moments(
+        key,
+        one,
+        num_blocks=BLOCKS,
+        draws_per_block=num_draws // BLOCKS,
+        draws_at_once=together,
+    )
+
+
+def exact_gradient(
+    judged: Judged, x: jax.Array, bound: Callable[[jax.Array], jax.Array], k: int
+) -> dict[str, np.ndarray]:
+    """Gradient of a bound's expectation by a sum over all that k particles of bits can be."""
+    states = jnp.array(list(itertools.product((0.0, 1.0), repeat=BITS)))
+    particles = jnp.array(list(itertools.product(range(len(states)), repeat=k)))
+
+    def expectation(judged):
+        def one(x):
+            model = judged.model
+            log_q = jax.vmap(lambda z: model.posterior.log_prob(z, x))(states)
+            log_joint = lambda z: model.prior.log_prob(z) + model.likelihood.log_prob(x, z)
+            log_w = jax.vmap(log_joint)(states) - log_q
+            values = jax.vmap(bound)(log_w[particles])
+            return jnp.vdot(jnp.exp(jnp.sum(log_q[particles], axis=1)), values)
+
+        return jnp.mean(jax.vmap(one)(x))
+
+    gradient = jax.jit(lambda judged: gradients.by_group(expectation, judged, GROUPS))
+    return jax.device_get(gradient(judged))
+
+
+def measure(
+    config: Config,
+    judged: Judged,
+    dataset: Dataset,
+    bound: str,
+    k: int,
+    estimators: Iterable[str],
+    exact: dict[str, np.ndarray] | None = None,
+) -> list[dict[str, Any]]:
+    """Rows of figures for one bound; an exact gradient, where known, is the reference."""
+    size = config.draws // BLOCKS
+    fitting = [n for n in range(1, size + 1) if size % n == 0 and n * k * config.images <= ROWS]
+    mean_key, reference_key, key = jax.random.split(
+        jax.random.fold_in(jax.random.key(config.seed), k), 3
+    )
+    moments = functools.partial(
+        draw,
+        judged=judged,
+        carry=running_mean(mean_key, judged, jnp.asarray(dataset.train)),
+        x=jnp.asarray(dataset.test[: config.images]),
+        together=max(fitting, default=1),
+    )
+    if exact is None:
+        plain = (("plain", objective(bound, "plain", k)),)
+        num_draws = config.reference * config.draws
+        drawn = moments(reference_key, plain, num_draws=num_draws)["plain"]
+        references = {group: np.asarray(drawn[group].means) for group in GROUPS}
+    else:
+        references = {g: np.broadcast_to(exact[g], (BLOCKS, *exact[g].shape)) for g in GROUPS}
+    # Leaving the others out needs others.
+    names = [name for name in estimators if k > 1 or name != "score, leave-one-out"]
+    terms = tuple((name, objective(bound, name, k)) for name in names)
+    drawn = jax.device_get(moments(key, terms, num_draws=config.draws))
+    return [
+        {"bound": bound, "k": k, "estimator": name, "parameters": group}
+        | gradients.quality(drawn[name][group], references[group])
+        for name in names
+        for group in GROUPS
+    ]
+
+
+def measure_normal(config: Config, dataset: Dataset, directory: Path) -> list[dict[str, Any]]:
+    """ELBO with 1 and several particles, and the importance-weighted bound with all."""
+    loss = objective("iwae", "plain", config.train_k)
+    judged = train(config, dataset, normal_model(config, nnx.Rngs(config.seed)), loss, directory)
+    measured = functools.partial(measure, config, judged, dataset)
+    # With one particle both bounds are the same.
+    settings = [("elbo", 1), ("elbo", config.table_k)]
+    settings += [("iwae", k) for k in sorted({*config.k, config.table_k}) if k > 1]
+    names = [*PATHWISE, *SCORE_FUNCTIONS]
+    rows = (measured(bound, k, names) for bound, k in dict.fromkeys(settings))
+    return list(itertools.chain(*rows))
+
+
+def measure_discrete(config: Config, dataset: Dataset, directory: Path) -> list[dict[str, Any]]:
+    """Both bounds with one and two particles, whose gradients are sums over all states."""
+    loss = objective("elbo", "score, leave-one-out", 4)
+    judged = train(config, dataset, discrete_model(config, nnx.Rngs(config.seed)), loss, directory)
+    x = jnp.asarray(dataset.test[: config.images])
+    rows = []
+    for bound, k in (("elbo", 1), ("elbo", 2), ("iwae", 2)):
+        function = bounds.elbo.bound if bound == "elbo" else bounds.iwae.bound
+        exact = exact_gradient(judged, x, function, k)
+        rows += measure(config, judged, dataset, bound, k, SCORE_FUNCTIONS, exact)
+    return rows
+
+
+def print_table(title: str, rows: list[dict[str, Any]]) -> None:
+    """All estimators of one bound, in 80 columns."""
+    table = Table(title=title, box=rich.box.SIMPLE, pad_edge=False)
+    table.add_column("estimator", no_wrap=True)
+    for group in GROUPS:
+        for name in (f"{group}:\nbias, %", "\nvariance", "\nSNR"):
+            table.add_column(name, justify="right")
+    for name in dict.fromkeys(row["estimator"] for row in rows):
+        cells = []
+        for row in (row for row in rows if row["estimator"] == name):
+            bias = f"{100 * row['bias']:+.1f}±{100 * row['bias_standard_error']:.1f}"
+            cells += [bias, f"{row['variance']:.3g}", f"{row['snr']:.3f}"]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def snr_by_k(rows: list[dict[str, Any]], group: str) -> dict[str, dict[int, dict[str, Any]]]:
+    """{estimator: {k: its row}} of the gradient of the importance-weighted bound."""
+    table: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        if row["parameters"] == group and (row["bound"] == "iwae" or row["k"] == 1):
+            table.setdefault(row["estimator"], {})[row["k"]] = row
+    return table
+
+
+def print_snr(rows: list[dict[str, Any]], group: str) -> None:
+    by_estimator = snr_by_k(rows, group)
+    title = f"{group}: signal-to-noise ratio of the gradient of L_k"
+    table = Table(title=title, box=rich.box.SIMPLE, pad_edge=False)
+    table.add_column("estimator", no_wrap=True)
+    every_k = list(by_estimator["plain"])
+    for k in every_k:
+        table.add_column(f"k = {k}", justify="right")
+    for name, own in by_estimator.items():
+        table.add_row(name, *(f"{own[k]['snr']:.3f}" if k in own else "" for k in every_k))
+    Console().print(table)
+
+
+def draw_snr(rows: list[dict[str, Any]], path: Path) -> None:
+    """Signal-to-noise ratios against k, where they are above two of their errors."""
+    labels = {name: name for name in (*PATHWISE, *SCORE_FUNCTIONS)} | {"STL": "STL (biased)"}
+    for twin in ("weighted", "score, running mean", "score, input-dependent"):
+        del labels[twin]  # drawn they would hide others, or be hidden
+    panels = {}
+    for group in GROUPS:
+        curves = panels[f"gradient for the {group}"] = {}
+        for name, label in labels.items():
+            own = snr_by_k(rows, group).get(name, {}).values()
+            clear = [row for row in own if row["snr"] > 2 * row["snr_standard_error"]]
+            curves[label] = [float(row["k"]) for row in clear], [row["snr"] for row in clear]
+    pictures.save_log_panels(
+        path,
+        panels,
+        x_label="particles k",
+        y_label="signal-to-noise ratio",
+        powers={"slope 1/2": 0.5, "slope -1/2": -0.5},
+    )
+
+
+def show(config: Config, rows: dict[str, list[dict[str, Any]]], out: Path) -> None:
+    latents = {"normal": "normal latents", "discrete": "bits as latents, exact reference"}
+    for model, own in rows.items():
+        tabled = (1, 2 if model == "discrete" else config.table_k)
+        for bound, k in dict.fromkeys((row["bound"], row["k"]) for row in own):
+            if k in tabled:
+                chosen = [row for row in own if (row["bound"], row["k"]) == (bound, k)]
+                name = "ELBO" if bound == "elbo" else "L_k"
+                print_table(f"{name}, k = {k} ({latents[model]})", chosen)
+    for group in GROUPS:
+        print_snr(rows["normal"], group)
+    draw_snr(rows["normal"], out / "snr.png")
+
+
+def main(config: Config) -> dict[str, list[dict[str, Any]]]:
+    start = time.perf_counter()
+    dataset = data.load("digits")
+    if config.batch_size > len(dataset.train):
+        raise ValueError(
+            f"batch_size must be at most {len(dataset.train)}, the training images of digits; got "
+            f"{config.batch_size}."
+        )
+    if config.images > len(dataset.test):
+        raise ValueError(
+            f"images must be at most {len(dataset.test)}, the test images of digits; got "
+            f"{config.images}."
+        )
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "gradient_estimators" / stamp
+    settings = dataclasses.asdict(config)
+    for local in ("out", "resume", "debug"):
+        settings.pop(local)
+    run_directory.prepare(out, settings, resume=config.resume)
+    with run_directory.locked(out):
+        rows = {
+            "normal": measure_normal(config, dataset, out / "normal"),
+            "discrete": measure_discrete(config, dataset, out / "discrete"),
+        }
+    show(config, rows, out)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "variance: nats^2 per parameter unit^2, summed over the group; bias: in units "
+            "of the gradient's length, along the gradient; squared_bias: of its squared length",
+            "seed": config.seed,
+            "rows": rows,
+            "wall_seconds": time.perf_counter() - start,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    print(f"picture:     {out}/snr.png")
+    print(f"figures:     {out}/results.json")
+    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
