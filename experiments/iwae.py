@@ -6,23 +6,25 @@ Defaults train on scikit-learn's digits in about a minute on two CPU cores.
 import contextlib
 import dataclasses
 import datetime
+import functools
 import itertools
 import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import tyro
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data, evaluation, sharding
-from genmix.data import Dataset
+from genmix import bounds, command_line, data, evaluation, processes, sharding
+from genmix.data import Dataset, Stream
 from genmix.evaluation import pictures
 from genmix.families import (
     Bernoulli,
@@ -31,7 +33,7 @@ from genmix.families import (
     LatentVariableModel,
     StandardNormal,
 )
-from genmix.nets import MLP, Rescale
+from genmix.nets import MLP, LowPrecision, Rescale
 from genmix.training import (
     Fit,
     Plan,
@@ -55,6 +57,8 @@ ESTIMATORS = {
     "resampled": bounds.resampled.estimate,
     "score-function": bounds.score_function.estimate,
 }
+LOCAL = ("out", "resume", "debug", "data_dir", "mesh", "shard_parameters", "processes")
+"""Fields that change no number, so that a resumed run may have others."""
 TITLES = {"elbo": "VAE", "iwae": "IWAE", "renyi": "Rényi", "vr-max": "VR-max"}
 
 
@@ -62,16 +66,14 @@ TITLES = {"elbo": "VAE", "iwae": "IWAE", "renyi": "Rényi", "vr-max": "VR-max"}
 class Config:
     """One model is trained for each objective and k; with k = 1 all objectives are the ELBO."""
 
-    dataset: Literal[
-        "digits",
-        "mnist",
-        "binarized-mnist",
-        "fashion-mnist",
-        "caltech-silhouettes",
-        "frey-faces",
-    ] = "digits"
+    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
+        "digits"
+    )
+    """tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md)."""
     data_dir: Path | None = None
     """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
+    stream: bool = False
+    """Read the training images block by block, as data are that do not fit on the device."""
     k: tuple[int, ...] = (1, 5, 50)
     """Particles in training, one or several numbers."""
     objective: tuple[Objective, ...] = ("elbo", "iwae")
@@ -102,8 +104,14 @@ class Config:
     """Go on with the run in --out, bit for bit."""
     debug: bool = False
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """What the networks compute in; parameters and densities are float32 in any case."""
     mesh: str | None = None
     """Devices to spread batches and particles over, such as data=4,particle=2; one if not given."""
+    shard_parameters: bool = False
+    """Split large parameters and optimizer states over "data" instead of repeating them."""
+    processes: str | None = None
+    """auto under SLURM, mpirun or on a TPU pod, otherwise HOST:PORT,I/N (docs/scaling.md)."""
 
     def __post_init__(self):
         if not self.k or min(self.k) < 1:
@@ -114,6 +122,8 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.processes and not (self.mesh and self.out):
+            raise ValueError("processes need --mesh, over the devices of all, and --out.")
         if self.resume and self.out is None:
             raise ValueError("resume needs --out DIR, the run to go on with.")
 
@@ -137,6 +147,8 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
         encoder = Rescale(encoder, loc=middle, scale=middle)
         decoder = MLP(latent, (hidden, hidden), (*shape[:-1], 2 * shape[-1]), rngs=rngs)
         likelihood = DiscretizedLogistic(decoder, num_levels=dataset.num_levels)
+    if config.precision == "bf16":
+        encoder, likelihood.network = LowPrecision(encoder), LowPrecision(decoder)
     prior = StandardNormal(latent)
     if config.layers == 2:
         width, inner = max(hidden // 2, 1), max(latent // 2, 1)
@@ -173,6 +185,7 @@ def train(config: Config, dataset: Dataset, name: str, k: int, directory: Path) 
     plan = Plan(
         num_rounds=config.steps,
         batch_size=config.batch_size,
+        scatter_from=2**16 if config.shard_parameters else None,
         transform=data.binarize if dataset.binarization == "dynamic" else None,
         rounds_per_call=report_every,
         validation=validation(config, dataset, k, 5 * report_every),
@@ -181,7 +194,11 @@ def train(config: Config, dataset: Dataset, name: str, k: int, directory: Path) 
         debug=config.debug,
         label=f"{TITLES[name]} k={k}",
     )
-    return fit(jax.random.key(config.seed), build(config, dataset), [player], dataset.train, plan)
+    images = dataset.train
+    if config.stream:
+        shard = (jax.process_index(), jax.process_count())
+        images = Stream(images, batch_size=config.batch_size, seed=config.seed, shard=shard)
+    return fit(jax.random.key(config.seed), build(config, dataset), [player], images, plan)
 
 
 def validation(config: Config, dataset: Dataset, k: int, every: int) -> Validation | None:
@@ -226,12 +243,17 @@ def draw(config: Config, dataset: Dataset, model: LatentVariableModel, directory
     top = dataset.num_levels - 1
     sample_key, encode_key = jax.random.split(jax.random.key(config.seed))
     prior_sample = lambda key: model.decode(model.prior.sample(key))
-    samples = jax.vmap(prior_sample)(jax.random.split(sample_key, 100))
-    pictures.save_samples(directory / "samples.png", samples / top)
+    samples = jax.vmap(prior_sample)(jax.random.split(sample_key, 100)) / top
     x = jnp.asarray(dataset.test[:50])
     codes = jax.vmap(model.encode)(jax.random.split(encode_key, len(x)), x)
-    means = jax.vmap(model.decode)(codes)
-    pictures.save_reconstructions(directory / "reconstructions.png", x / top, means / top)
+    means = jax.vmap(model.decode)(codes) / top
+    drawn = jax.device_get((samples, x / top, means))
+
+    def save() -> None:
+        pictures.save_samples(directory / "samples.png", drawn[0])
+        pictures.save_reconstructions(directory / "reconstructions.png", *drawn[1:])
+
+    processes.first_does(save)
 
 
 def baseline(dataset: Dataset) -> tuple[str, np.ndarray]:
@@ -264,15 +286,17 @@ def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]
         if same not in trained:
             directory = out / f"{same[0]}-k{k}"
             result = train(config, dataset, *same, directory)
-            figures = evaluate(config, dataset, result.model)
-            draw(config, dataset, result.model, directory)
+            model = sharding.replicated(result.model)
+            figures = evaluate(config, dataset, model)
+            draw(config, dataset, model, directory)
             bound = {"elbo": "elbo", "vr-max": "vr_max"}.get(same[0], same[0])
             curves[f"{TITLES[same[0]]} k={k}"] = result.history[bound]
             trained[same] = figures | {"train_seconds": result.seconds}
         rows.append({"model": TITLES[objective_name], "k": k} | trained[same])
-    pictures.save_curves(
-        out / "curves.png", curves, x_label="step", y_label="training bound (nats)"
+    draw_curves = functools.partial(
+        pictures.save_curves, x_label="step", y_label="training bound (nats)"
     )
+    processes.first_does(lambda: draw_curves(out / "curves.png", curves))
     return rows
 
 
@@ -305,22 +329,9 @@ def check(config: Config, dataset: Dataset) -> None:
         )
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
-    check(config, dataset)
-    mesh = sharding.parse(config.mesh) if config.mesh else None
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "iwae" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir", "mesh"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
-    with (
-        run_directory.locked(out),
-        contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh),
-    ):
-        rows = run_all(config, dataset, out)
+def report(
+    config: Config, dataset: Dataset, rows: list[dict[str, Any]], out: Path, seconds: float
+) -> None:
     print_table(config, dataset, rows)
     run_directory.write_json(
         out / "results.json",
@@ -330,7 +341,7 @@ def main(config: Config) -> list[dict[str, Any]]:
             "nll_particles": config.particles,
             "seed": config.seed,
             "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
+            "wall_seconds": seconds,
             "versions": run_directory.versions(),
             "git_commit": run_directory.git_commit(),
         },
@@ -338,6 +349,33 @@ def main(config: Config) -> list[dict[str, Any]]:
     print(f"pictures:    {out}/*/samples.png, {out}/*/reconstructions.png, {out}/curves.png")
     print(f"figures:     {out}/results.json")
     print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    start = time.perf_counter()
+    if config.processes:
+        processes.join(config.processes)
+    dataset = data.load(config.dataset, config.data_dir)
+    check(config, dataset)
+    mesh = sharding.parse(config.mesh) if config.mesh else None
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "iwae" / stamp
+    settings = dataclasses.asdict(config)
+    for local in LOCAL:
+        settings.pop(local)
+
+    with contextlib.ExitStack() as stack:
+
+        def take_directory() -> None:
+            run_directory.prepare(out, settings, resume=config.resume)
+            stack.enter_context(run_directory.locked(out))
+
+        processes.first_does(take_directory)
+        if mesh is not None:
+            stack.enter_context(jax.set_mesh(mesh))
+        rows = run_all(config, dataset, out)
+    seconds = time.perf_counter() - start
+    processes.first_does(lambda: report(config, dataset, rows, out, seconds))
     return rows
 
 

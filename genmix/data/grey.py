@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from genmix.data import digits, frey_faces, idx, locate
+from genmix.data import digits, frey_faces, idx, locate, tfds_source
 from genmix.data.dataset import Dataset
 from genmix.data.load import load
 
@@ -15,15 +15,21 @@ NAMES = ("digits", *_FOLDERS, "frey-faces")
 def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
     """The data set of a name in `NAMES` as levels 0 .. num_levels - 1, in the splits of `load`.
 
-    The digits have 17 levels and need no files; the others have 256.
+    The digits have 17 levels and need no files; the others have 256. "tfds:NAME" is one of
+    TensorFlow Datasets, as `tfds_source.load_grey` gives it.
 
     Raises:
         ValueError: if there are no grey levels of that name, it needs files and no `data_dir` was
             given, or a file is damaged.
         FileNotFoundError: if a file is not there; the error says where it was expected.
     """
+    if name.startswith("tfds:"):
+        return tfds_source.load_grey(name.removeprefix("tfds:"), data_dir)
     if name not in NAMES:
-        raise ValueError(f"there are no grey levels of {name!r}; there are of {', '.join(NAMES)}.")
+        raise ValueError(
+            f"there are no grey levels of {name!r}; there are of {', '.join(NAMES)}, and of "
+            "tfds:NAME from TensorFlow Datasets."
+        )
     directory = None if data_dir is None else Path(data_dir)
     if name == "digits":
         return _digits()

@@ -1,7 +1,10 @@
 """Networks, and what they change about themselves."""
 
 from genmix.nets import state
+from genmix.nets.conv_decoder import ConvDecoder
+from genmix.nets.conv_encoder import ConvEncoder
+from genmix.nets.low_precision import LowPrecision
 from genmix.nets.mlp import MLP
 from genmix.nets.rescale import Rescale
 
-__all__ = ["MLP", "Rescale", "state"]
+__all__ = ["MLP", "ConvDecoder", "ConvEncoder", "LowPrecision", "Rescale", "state"]

@@ -72,6 +72,8 @@ def test_a_finished_run_resumes_to_the_same_figures(tmp_path):
         {"objective": ("elbo",), "estimator": "stl"},
         {"estimator": "score-function"},
         {"estimator": "score-function", "k": (1,)},
+        {"stream": True},
+        {"precision": "bf16"},
     ],
 )
 def test_every_option_trains(tmp_path, options):
@@ -119,7 +121,7 @@ def test_what_cannot_run_is_refused_before_anything_is_written(tmp_path, options
         (["--learning-rate", "0"], "learning_rate must be positive, got 0.0."),
         (["--learning-rate", "nan"], "learning_rate must be positive, got nan."),
         (["--resume"], "resume needs --out DIR, the run to go on with."),
-        (["--dataset", "mnits"], "invalid choice 'mnits' for argument '--dataset'."),
+        (["--dataset", "mnits"], "there is no data set 'mnits' (did you mean mnist?)"),
         (["--objective", "elboo"], "invalid choice 'elboo'"),
         (["--estimator", "best"], "invalid choice 'best' for argument '--estimator'."),
         (["--layers", "3"], "invalid choice '3' for argument '--layers'."),

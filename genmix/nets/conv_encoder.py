@@ -1,0 +1,66 @@
+"""Convolutional network from an image to a vector."""
+
+import itertools
+from collections.abc import Sequence
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float
+
+
+def coarsest(name: str, shape: Sequence[int], num_halvings: int) -> tuple[int, int]:
+    """Height and width of an image [height, width, channels] after halving it so many times.
+
+    Raises:
+        ValueError: if the shape is no image's, or its sides cannot be halved so often.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"{name} needs images [height, width, channels], got {tuple(shape)}.")
+    factor = 2**num_halvings
+    height, width, _ = shape
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{name} halves an image once for each entry of channels, here {num_halvings}, so its "
+            f"sides must be multiples of {factor}, got {tuple(shape)}; use fewer layers."
+        )
+    return height // factor, width // factor
+
+
+class ConvEncoder(nnx.Module):
+    """Image to vector for one event: 3x3 convolutions of stride 2 with relu, then a linear layer.
+
+    Args:
+        in_shape: [height, width, channels], with sides that can be halved once for each layer.
+        channels: outputs of each convolution, such as (32, 64).
+        out_size: entries of the vector.
+    """
+
+    def __init__(
+        self, in_shape: Sequence[int], channels: Sequence[int], out_size: int, *, rngs: nnx.Rngs
+    ):
+        height, width = coarsest("ConvEncoder", in_shape, len(channels))
+        if min((*channels, out_size)) < 1:
+            raise ValueError(
+                f"ConvEncoder needs positive sizes, got channels {tuple(channels)}, out_size "
+                f"{out_size}."
+            )
+        self.in_shape = tuple(in_shape)
+        widths = [in_shape[-1], *channels]
+        he = nnx.initializers.he_normal()
+        self.convolutions = nnx.List(
+            [
+                nnx.Conv(a, b, (3, 3), strides=2, kernel_init=he, rngs=rngs)
+                for a, b in itertools.pairwise(widths)
+            ]
+        )
+        self.out = nnx.Linear(height * width * widths[-1], out_size, rngs=rngs)
+
+    def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, " out"]:
+        if x.shape != self.in_shape:
+            raise ValueError(
+                f"ConvEncoder expects one event of shape {self.in_shape}, got {x.shape}; "
+                "for a batch use jax.vmap."
+            )
+        for convolution in self.convolutions:
+            x = jax.nn.relu(convolution(x))
+        return self.out(x.reshape(-1))
