@@ -4,9 +4,11 @@ The networks are Burda et al.'s for MNIST (784-200-200-50); the data are random 
 does not depend on them. All contestants binarize each batch anew, as training does.
 """
 
+import concurrent.futures
 import dataclasses
 import itertools
 import math
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
@@ -21,7 +23,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import command_line, data, evaluation
+from genmix import bounds, command_line, data, evaluation
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
 from genmix.training import Player, compile_rounds, objectives, run_directory, start
@@ -63,8 +65,19 @@ def genmix_model() -> LatentVariableModel:
     )
 
 
-def genmix_step(batch_size: int, k: int, num_steps: int) -> Step:
-    player = Player(loss=objectives.iwae(k), optimizer=optax.adam(1e-3))
+def genmix_step(
+    batch_size: int,
+    k: int,
+    num_steps: int,
+    *,
+    estimator: Any = bounds.reparameterized.estimate,
+    examples_at_once: int | None = None,
+) -> Step:
+    player = Player(
+        loss=objectives.iwae(k, estimator=estimator),
+        optimizer=optax.adam(1e-3),
+        examples_at_once=examples_at_once,
+    )
     state = start(jax.random.key(0), genmix_model(), [player])
     x = jnp.asarray(images())
     rounds = compile_rounds(
@@ -250,8 +263,21 @@ def pythae_step(batch_size: int, k: int, num_steps: int) -> Step:
     return step
 
 
+def genmix_step_in_parts(batch_size: int, k: int, num_steps: int) -> Step:
+    """Gradients of about 1,000 (image, particle) pairs at a time, which fit into the cache."""
+    fitting = [n for n in range(1, batch_size + 1) if batch_size % n == 0 and n * k <= 1000]
+    return genmix_step(batch_size, k, num_steps, examples_at_once=max(fitting, default=1))
+
+
+def genmix_step_resampled(batch_size: int, k: int, num_steps: int) -> Step:
+    """One particle of k differentiated: another estimator, with a noisier gradient."""
+    return genmix_step(batch_size, k, num_steps, estimator=bounds.resampled.estimate)
+
+
 STEPS: dict[str, Callable[[int, int, int], Step]] = {
     "genmix": genmix_step,
+    "genmix, in parts": genmix_step_in_parts,
+    "genmix, resampled": genmix_step_resampled,
     "hand-written JAX": jax_step,
     "hand-written PyTorch": torch_step,
     "Pythae": pythae_step,
@@ -298,10 +324,20 @@ def step_flops(batch_size: int, k: int) -> float:
     return 2.0 * batch_size * (encoder + backward + 3 * k * decoder)
 
 
+def contestants_of(batch_size: int, k: int) -> list[str]:
+    """Parts where there is more than one, resampling where there is a choice."""
+    left_out = set()
+    if batch_size * k <= 1000:
+        left_out.add("genmix, in parts")
+    if k == 1:
+        left_out.add("genmix, resampled")
+    return [name for name in available(list(STEPS)) if name not in left_out]
+
+
 def time_steps(config: Config, batch_size: int, k: int, peak: float) -> list[dict[str, Any]]:
     num_steps = 100 if k * batch_size <= 500 else 20
     contestants, calls, compile_seconds = {}, {}, {}
-    for name in available(list(STEPS)):
+    for name in contestants_of(batch_size, k):
         begin = time.perf_counter()
         run = STEPS[name](batch_size, k, num_steps)
         compile_seconds[name] = time.perf_counter() - begin
@@ -379,6 +415,27 @@ def pythae_nll(config: Config) -> Step:
     return run
 
 
+def nll_memory(config: Config) -> float:
+    """MiB that NLL evaluation takes at its peak, above an idle JAX with the model and the data.
+
+    Measured in a process of its own, since a peak is that of a whole life.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_nll_memory, config).result()
+
+
+def _nll_memory(config: Config) -> float:
+    import resource
+
+    kib = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    model, x = genmix_model(), jnp.asarray(images(config.nll_images) > 0.5, jnp.float32)
+    jax.block_until_ready((model, x, jax.jit(lambda x: x @ x.T)(x)))
+    idle = kib()
+    evaluation.log_likelihood(jax.random.key(0), model, x, num_particles=config.nll_particles)
+    return (kib() - idle) / 1024
+
+
 def time_nll(config: Config) -> list[dict[str, Any]]:
     makers = {"genmix": genmix_nll, "hand-written PyTorch": torch_nll, "Pythae": pythae_nll}
     contestants = {name: makers[name](config) for name in available(list(makers))}
@@ -417,8 +474,11 @@ def print_steps(rows: list[dict[str, Any]], peak: float) -> None:
     Console().print(table)
 
 
-def print_nll(rows: list[dict[str, Any]], config: Config) -> None:
-    title = f"NLL of {config.nll_images} images, k = {config.nll_particles}"
+def print_nll(rows: list[dict[str, Any]], memory: float, config: Config) -> None:
+    title = (
+        f"NLL of {config.nll_images} images, k = {config.nll_particles}; genmix's takes "
+        f"{memory:.0f} MiB above idle"
+    )
     table = Table("contestant", "seconds", "spread", "genmix is", title=title)
     for row in rows:
         ratio = row["seconds"] / rows[0]["seconds"]
@@ -440,15 +500,16 @@ def main(config: Config) -> None:
         for row in time_steps(config, batch_size, k, peak)
     ]
     print_steps(steps, peak)
-    nll = time_nll(config) if config.nll_images else []
+    nll, memory = (time_nll(config), nll_memory(config)) if config.nll_images else ([], 0.0)
     if nll:
-        print_nll(nll, config)
+        print_nll(nll, memory, config)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     run_directory.write_json(
         config.out,
         {
             "steps": steps,
             "nll": nll,
+            "nll_mib_above_idle": memory,
             "peak_gflops": peak,
             "versions": run_directory.versions(),
             "git_commit": run_directory.git_commit(),
