@@ -1,0 +1,67 @@
+"""The Python of the pages runs, in the order in which a reader meets it, and prints what they say.
+
+A block with a title is a file of that name; the tests of a file test_*.py are run.
+"""
+
+import importlib
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+BLOCK = re.compile(
+    r'^```python(?: title="(?P<title>\w+)\.py")?\n(?P<code>.*?)^```$'
+    r"(?:\n\n```text\n(?P<output>.*?)^```$)?",
+    re.DOTALL | re.MULTILINE,
+)
+PAGES = [
+    "index.md",
+    "three_ideas.md",
+    pytest.param("write_your_own_part.md", marks=pytest.mark.slow),
+    pytest.param("from_a_bound_to_an_experiment.md", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """An empty working folder to import from; what was imported from it is forgotten."""
+    before = set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_page(name, folder, capsys):
+    blocks = list(BLOCK.finditer((DOCS / name).read_text(encoding="utf-8")))
+    assert blocks
+    namespace: dict[str, Any] = {"__name__": "page"}
+    for block in blocks:
+        if title := block["title"]:
+            (folder / f"{title}.py").write_text(block["code"], encoding="utf-8")
+            importlib.invalidate_caches()
+            module = importlib.import_module(title)
+            if title.startswith("test_"):
+                tests = [test for test in vars(module) if test.startswith("test_")]
+                assert tests
+                for test in tests:
+                    vars(module)[test]()
+        else:
+            line = (DOCS / name).read_text(encoding="utf-8")[: block.start("code")].count("\n")
+            exec(compile("\n" * line + block["code"], name, "exec"), namespace)
+        if block["output"] is not None:
+            assert capsys.readouterr().out == block["output"]
+        capsys.readouterr()
+
+
+def test_every_block_is_found():
+    """A fence that the expression above does not match would be a block that nobody runs."""
+    for page in ("index", "three_ideas", "write_your_own_part", "from_a_bound_to_an_experiment"):
+        text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+        assert len(BLOCK.findall(text)) == text.count("```python")
