@@ -49,21 +49,20 @@ def check_schedule(inverse_temperatures: Schedule, *, first: bool = True) -> Arr
     Raises:
         ValueError: if it does not rise from 0 to 1, or has fewer than two entries.
     """
-    betas = jnp.asarray(inverse_temperatures, jnp.result_type(float))
-    if betas.ndim != 1 or betas.shape[0] < 2:
+    if np.ndim(inverse_temperatures) != 1 or len(inverse_temperatures) < 2:
         raise ValueError(
-            f"inverse_temperatures must be a vector of at least two, got shape {list(betas.shape)}."
+            "inverse_temperatures must be a vector of at least two, got shape "
+            f"{list(np.shape(inverse_temperatures))}."
         )
-    if isinstance(betas, Tracer):
-        return betas
-    values = np.asarray(betas)
-    is_rising = np.all(np.diff(values) > 0) and values[-1] == 1 and values[0] >= 0
-    if not is_rising or (first and values[0] != 0):
-        start = "0" if first else "0 or more"
-        raise ValueError(
-            f"inverse_temperatures must rise strictly from {start} to 1, got {values}."
-        )
-    return betas
+    if not isinstance(inverse_temperatures, Tracer):
+        values = np.asarray(inverse_temperatures)  # what jnp returns under `jit` is not known
+        is_rising = np.all(np.diff(values) > 0) and values[-1] == 1 and values[0] >= 0
+        if not is_rising or (first and values[0] != 0):
+            start = "0" if first else "0 or more"
+            raise ValueError(
+                f"inverse_temperatures must rise strictly from {start} to 1, got {values}."
+            )
+    return jnp.asarray(inverse_temperatures, jnp.result_type(float))
 
 
 def linear(num_steps: int) -> Float[np.ndarray, " t"]:

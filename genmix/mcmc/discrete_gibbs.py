@@ -43,7 +43,7 @@ class Kernel:
         one, no = jnp.ones((), state.logdensity.dtype), jnp.zeros((), bool)
         return state, Info(one, ~no, is_divergent, no, invalid)
 
-    def update(self, uniform: Array, site: Array, state: State) -> tuple[State, Array]:
+    def update(self, uniform: Array, site: int | Array, state: State) -> tuple[State, Array]:
         """Draw one variable given the others; whether a value of it had a NaN log-density.
 
         Such a value is never drawn; if no value has a density, the variable stays.

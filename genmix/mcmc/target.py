@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
 from jaxtyping import Array, Float, PyTree
@@ -90,6 +91,6 @@ def require_positive(name: str, value: Any) -> None:
     """
     if isinstance(value, Tracer):
         return
-    array = jnp.asarray(value)
-    if not bool(jnp.all((array > 0) & jnp.isfinite(array))):
+    array = np.asarray(value)  # not jnp, whose operations are traced under `jit` even on constants
+    if not np.all((array > 0) & np.isfinite(array)):
         raise ValueError(f"{name} must be positive and finite, got {value}.")
