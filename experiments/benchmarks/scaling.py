@@ -2,7 +2,8 @@
 
 python -m experiments.benchmarks.scaling. Without accelerators the devices are virtual: they share
 the cores of this machine, each computing in one thread, so that more devices than cores show what
-it costs to spread the work, not what it brings. The networks are Burda et al.'s for MNIST.
+it costs to spread the work, not what it brings. Beside the time stands the time that all cores
+spent on it, which other programs on the machine disturb less. The networks are Burda et al.'s.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from jax.sharding import AxisType, Mesh
 from rich.console import Console
 from rich.table import Table
 
-from experiments.benchmarks.iwae import Step, genmix_model, images, interleave
+from experiments.benchmarks.iwae import Step, genmix_model, images
 from genmix import command_line, data, evaluation, sharding
 from genmix.training import Player, compile_rounds, objectives, run_directory, start
 
@@ -116,100 +117,81 @@ def nll(num_particles: int) -> Step:
     return step
 
 
-def medians(config: Config, contestants: dict[Any, Step]) -> dict[Any, tuple[float, float]]:
-    """Median and spread (range over median) of the seconds of a call of each."""
-    calls = {}
-    for name, run in contestants.items():
+def measure(
+    config: Config, contestants: dict[Any, Step], units: int
+) -> dict[Any, dict[str, float]]:
+    """Medians of the milliseconds of each, and of all cores together, for each unit of a call."""
+    calls, samples = {}, {cell: [] for cell in contestants}
+    for cell, run in contestants.items():
         run(1)
         begin = time.perf_counter()
         run(1)
-        calls[name] = max(1, round(config.seconds / (time.perf_counter() - begin)))
-    result = {}
-    for name, seconds in interleave(contestants, config.repeats, calls).items():
-        median = statistics.median(seconds)
-        result[name] = (median, (max(seconds) - min(seconds)) / median)
-    return result
+        calls[cell] = max(1, round(config.seconds / (time.perf_counter() - begin)))
+    for _, (cell, run) in itertools.product(range(config.repeats), contestants.items()):
+        begin = time.perf_counter(), time.process_time()
+        run(calls[cell])
+        wall, cores = time.perf_counter() - begin[0], time.process_time() - begin[1]
+        samples[cell].append((1e3 * wall / calls[cell] / units, 1e3 * cores / calls[cell] / units))
+    results = {}
+    for cell, pairs in samples.items():
+        walls, cores = zip(*pairs, strict=True)
+        median = statistics.median(walls)
+        results[cell] = {
+            "milliseconds": median,
+            "core_milliseconds": statistics.median(cores),
+            "spread": (max(walls) - min(walls)) / median,
+        }
+    return results
 
 
 def time_devices(config: Config) -> list[dict[str, Any]]:
     """The same training step on more and more devices, along either axis."""
-    num_steps, contestants, reduced = 10, {}, {}
+    contestants, reduced = {}, {}
     for axis, count in itertools.product(sharding.AXES, config.devices):
-        cell = (axis, count)
-        contestants[cell], reduced[cell] = training(
-            config.batch_size, config.k, mesh=mesh_of(axis, count), num_steps=num_steps
+        contestants[axis, count], reduced[axis, count] = training(
+            config.batch_size, config.k, mesh=mesh_of(axis, count), num_steps=STEPS
         )
-    times = medians(config, contestants)
     return [
-        {
-            "axis": axis,
-            "devices": count,
-            "milliseconds": 1e3 * seconds / num_steps,
-            "spread": spread,
-            "speed_up": times[axis, config.devices[0]][0] / seconds,
-            "reduced_bytes": reduced[axis, count],
-        }
-        for (axis, count), (seconds, spread) in times.items()
+        {"axis": axis, "devices": count, "reduced_bytes": reduced[axis, count]} | times
+        for (axis, count), times in measure(config, contestants, STEPS).items()
     ]
 
 
-GROWTH: dict[str, tuple[str, tuple[int, ...], Callable[[int], tuple[Step, int]]]] = {
-    "k": (
-        "one step, batch 20",
-        (1, 5, 10, 20, 50, 100),
-        lambda k: (training(20, k)[0], 10),
-    ),
-    "batch": (
-        "one step, k = 5",
-        (20, 50, 100, 200, 500),
-        lambda batch_size: (training(batch_size, 5)[0], 10),
-    ),
+STEPS = 10  # a call
+GROWTH: dict[str, tuple[str, tuple[int, ...], Callable[[int], Step], int]] = {
+    "k": ("one step, batch 20", (1, 5, 10, 20, 50, 100), lambda k: training(20, k)[0], STEPS),
+    "batch": ("one step, k = 5", (20, 50, 100, 200, 500), lambda n: training(n, 5)[0], STEPS),
     "images": (
         "one epoch, batch 100, k = 1",
         (2_000, 5_000, 10_000, 20_000),
-        lambda n: (training(100, 1, num_images=n, num_steps=n // 100)[0], 1),
+        lambda n: training(100, 1, num_images=n, num_steps=n // 100)[0],
+        1,
     ),
-    "particles": (
-        "NLL of 20 images",
-        (500, 1000, 2000, 5000),
-        lambda k: (nll(k), 1),
-    ),
+    "particles": ("NLL of 20 images", (500, 1000, 2000, 5000), nll, 1),
 }
-"""What grows: (what is measured, values, value -> (contestant, measured units in a call))."""
+"""What grows: (what is measured, values, value -> contestant, measured units in a call)."""
 
 
 def time_growth(config: Config, what: str) -> list[dict[str, Any]]:
-    measured, values, make = GROWTH[what]
-    made = {value: make(value) for value in values}
-    times = medians(config, {value: step for value, (step, _) in made.items()})
-    rows = []
-    for value, (seconds, spread) in times.items():
-        milliseconds = 1e3 * seconds / made[value][1]
-        rows.append(
-            {
-                "what": what,
-                "measured": measured,
-                "value": value,
-                "milliseconds": milliseconds,
-                "each": milliseconds / value,
-                "spread": spread,
-            }
-        )
-    return rows
+    measured, values, make, units = GROWTH[what]
+    times = measure(config, {value: make(value) for value in values}, units)
+    return [{"what": what, "measured": measured, "value": n} | times[n] for n in values]
 
 
 def print_devices(rows: list[dict[str, Any]], config: Config) -> None:
-    title = f"one training step, batch {config.batch_size}, k = {config.k}"
-    table = Table(title=f"{title}; {os.cpu_count()} cores")
-    for name in ("axis", "devices", "ms", "spread", "speed-up", "reduced a step"):
+    title = f"one training step, batch {config.batch_size}, k = {config.k}; {os.cpu_count()} cores"
+    table = Table(title=title)
+    for name in ("axis", "devices", "ms", "spread", "speed-up", "core ms", "reduced a step"):
         table.add_column(name, justify="left" if name == "axis" else "right")
     for row in rows:
+        first = next(r for r in rows if r["axis"] == row["axis"])
         table.add_row(
             row["axis"],
             str(row["devices"]),
             f"{row['milliseconds']:.1f}",
             f"{100 * row['spread']:.0f} %",
-            f"{row['speed_up']:.2f}",
+            f"{first['milliseconds'] / row['milliseconds']:.2f}",
+            f"{row['core_milliseconds']:.1f}",
             f"{row['reduced_bytes'] / 1e6:.2f} MB",
         )
     Console().print(table)
@@ -217,11 +199,12 @@ def print_devices(rows: list[dict[str, Any]], config: Config) -> None:
 
 def print_growth(rows: list[dict[str, Any]]) -> None:
     table = Table(title=f"{rows[0]['what']}: {rows[0]['measured']}")
-    for name in (rows[0]["what"], "ms", "ms each", "spread"):
+    for name in (rows[0]["what"], "ms", "spread", "core ms", "core ms each"):
         table.add_column(name, justify="right")
     for row in rows:
-        spread = f"{100 * row['spread']:.0f} %"
-        table.add_row(str(row["value"]), f"{row['milliseconds']:.2f}", f"{row['each']:.3g}", spread)
+        cores = row["core_milliseconds"]
+        times = f"{row['milliseconds']:.2f}", f"{100 * row['spread']:.0f} %", f"{cores:.2f}"
+        table.add_row(str(row["value"]), *times, f"{cores / row['value']:.3g}")
     Console().print(table)
 
 
