@@ -47,8 +47,9 @@ class Coupling(nnx.Module):
         if not self.cond_size:
             return kept
         expected = (*kept.shape[:-1], self.cond_size)
-        if not hasattr(cond, "shape") or cond.shape != expected:
-            got = getattr(cond, "shape", type(cond).__name__)
+        shape = getattr(cond, "shape", None)
+        if shape != expected:
+            got = type(cond).__name__ if shape is None else shape
             raise ValueError(f"coupling needs a cond of shape {expected}, got {got}.")
         return jnp.concatenate([kept, cond], axis=-1)
 

@@ -22,7 +22,7 @@ def forward_and_log_det(x: Vector, u: Vector, w: Vector, b: Scalar) -> tuple[Vec
 
     u' is u moved along w until w . u' > -1, which makes the map invertible; the inverse has no
     closed form. The slope across the plane is at least 1e-4. The paper's function of w . u is not
-    zero at zero, so that its u' grows without bound as w vanishes; here u' is u there.
+    zero at zero, so that its u' grows without bound as w vanishes; here |u'| <= |u| there.
 
     Raises:
         ValueError: if the shapes of x, u and w differ.
@@ -40,7 +40,10 @@ def forward_and_log_det(x: Vector, u: Vector, w: Vector, b: Scalar) -> tuple[Vec
 def _invertible(u: Vector, w: Vector) -> tuple[Vector, Scalar]:
     """u' and w . u' > -1."""
     wu, ww = jnp.dot(w, u), jnp.dot(w, w)
-    target = MIN_SLOPE - 1 + softplus(wu + math.log(math.expm1(1 - MIN_SLOPE)))
+    # Near zero target - wu must keep its small digits, as it is divided by w . w.
+    near = jnp.log1p((1 - math.exp(MIN_SLOPE - 1)) * jnp.expm1(jnp.where(jnp.abs(wu) < 1, wu, 0)))
+    far = MIN_SLOPE - 1 + softplus(wu + math.log(math.expm1(1 - MIN_SLOPE)))
+    target = jnp.where(jnp.abs(wu) < 1, near, far)
     safe = jnp.where(ww > 0, ww, 1)
     return u + jnp.where(ww > 0, (target - wu) / safe, 0) * w, jnp.where(ww > 0, target, 0)
 

@@ -115,7 +115,7 @@ class Gate:
         return m + (y - m) * jnp.exp(log_slope), log_slope
 
 
-def check_parameters(owner: str, transformer: Any, x: Event, parameters: Parameters) -> None:
+def check_parameters(owner: str, transformer: Any, x: Array, parameters: Array) -> None:
     """Check that a conditioner gives each entry its parameters.
 
     Raises:

@@ -21,7 +21,7 @@ def perturbed(bijector, scale=0.3):
             return leaf
         value = leaf[...]
         noise = np.sin(np.arange(1, value.size + 1) * 1.7).reshape(value.shape)
-        return nnx.Param(value + scale * jnp.asarray(noise, value.dtype))
+        return nnx.Param(value.astype(float) + scale * jnp.asarray(noise))
 
     return jax.tree.map(move, bijector, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
