@@ -34,6 +34,10 @@ class GaussianMixture(nnx.Module):
 
     def log_prob(self, x: Vector, cond: Any = None) -> Float[Array, ""]:
         del cond
+        if x.shape != self.loc.shape[1:]:
+            raise ValueError(
+                f"GaussianMixture expects one event of shape {self.loc.shape[1:]}, got {x.shape}."
+            )
         log_prob = lambda loc, scale: jnp.sum(normal.log_prob(x, loc, scale))
         return mixture.log_prob(jax.vmap(log_prob)(self.loc[...], self.scale), self.logits[...])
 
