@@ -66,6 +66,8 @@ def test_densities_integrate_to_one(name):
 
 @pytest.mark.parametrize(("bijector", "low"), [(bij.Sigmoid(), 0), (bij.Tanh(), -1)])
 def test_densities_on_a_square_integrate_to_one(bijector, low):
-    flow = transformed(StandardNormal(2), bij.chain([perturbed(bij.TriangularAffine(2)), bijector]))
+    # Narrow, since a wide base has peaks at the edges that no grid resolves.
+    narrow = perturbed(bij.TriangularAffine(2), -0.5)
+    flow = transformed(StandardNormal(2), bij.chain([narrow, bijector]))
     np.testing.assert_allclose(integral(flow, low, 1), 1.0, rtol=0, atol=1e-3)
     assert integral(flow, 1.01, 2.0) == 0
