@@ -18,7 +18,7 @@ BLOCK = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 PAGES = [
-    "index.md",
+    pytest.param("index.md", marks=pytest.mark.slow),
     "three_ideas.md",
     pytest.param("write_your_own_part.md", marks=pytest.mark.slow),
     pytest.param("from_a_bound_to_an_experiment.md", marks=pytest.mark.slow),
