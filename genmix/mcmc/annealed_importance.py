@@ -47,15 +47,16 @@ def run(
     position = jax.tree.map(jnp.asarray, base.sample(start_key))
 
     def anneal(particle, inputs):
-        key, beta, step = inputs
+        i, beta, step = inputs
+        key = jax.random.fold_in(path_key, i)
         weight = step * bridge.log_ratio(base.log_prob, log_target, particle.position)
         position = _move(key, particle.position, base, log_target, make_kernel, beta, num_steps)
         return Particle(position, particle.log_weight + weight), None
 
     steps = jnp.diff(betas)
-    keys = jax.random.split(path_key, steps.size - 1)
     start = Particle(position, jnp.zeros((), steps.dtype))
-    particle, _ = jax.lax.scan(anneal, start, (keys, betas[1:-1], steps[:-1]))
+    inputs = jnp.arange(steps.size - 1), betas[1:-1], steps[:-1]
+    particle, _ = jax.lax.scan(anneal, start, inputs)
     last = steps[-1] * bridge.log_ratio(base.log_prob, log_target, particle.position)
     return Particle(particle.position, particle.log_weight + last)
 
@@ -87,13 +88,15 @@ def reverse(
     last = steps[-1] * bridge.log_ratio(base.log_prob, log_target, position)
 
     def anneal(particle, inputs):
-        key, beta, step = inputs
-        position = _move(key, particle.position, base, log_target, make_kernel, beta, num_steps)
+        i, beta, step = inputs
+        step_key = jax.random.fold_in(key, i)
+        position = _move(
+            step_key, particle.position, base, log_target, make_kernel, beta, num_steps
+        )
         weight = step * bridge.log_ratio(base.log_prob, log_target, position)
         return Particle(position, particle.log_weight + weight), None
 
-    keys = jax.random.split(key, steps.size - 1)
-    inputs = keys, betas[1:-1][::-1], steps[:-1][::-1]
+    inputs = jnp.arange(steps.size - 1), betas[1:-1][::-1], steps[:-1][::-1]
     return jax.lax.scan(anneal, Particle(position, last), inputs)[0]
 
 
@@ -114,8 +117,5 @@ def _move(
 ) -> PyTree:
     kernel = make_kernel(bridge.logdensity(base.log_prob, log_target, beta), beta)
 
-    def step(state, key):
-        return kernel.step(key, state)[0], None
-
-    keys = jax.random.split(key, num_steps)
-    return jax.lax.scan(step, kernel.init(position), keys)[0].position
+    step = lambda i, state: kernel.step(jax.random.fold_in(key, i), state)[0]
+    return jax.lax.fori_loop(0, num_steps, step, kernel.init(position)).position

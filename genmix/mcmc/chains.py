@@ -106,8 +106,10 @@ def _require_finite(state: Any, num_chains: int) -> None:
 
 
 def _lay_out(chains: Chains, num_chains: int) -> Chains:
+    if isinstance(chains.step, Tracer):
+        return chains
     mesh = jax.sharding.get_mesh()
-    if "chain" not in mesh.axis_names or isinstance(chains.step, Tracer):
+    if "chain" not in mesh.axis_names:
         return chains
     size = mesh.shape["chain"]
     if num_chains % size:

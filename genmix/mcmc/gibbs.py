@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,9 +63,7 @@ def _with_stream(update: Callable[..., Any], stream: threefry.Stream, position: 
     return update(jax.random.wrap_key_data(stream, impl="threefry2x32"), position)
 
 
-def build(
-    updates: Sequence[Callable[..., Any]], *, scan: Literal["systematic", "random"] = "systematic"
-) -> Kernel:
+def build(updates: Sequence[Callable[..., Any]], *, scan: str = "systematic") -> Kernel:
     """Gibbs sampling by blocks.
 
     Args:

@@ -76,7 +76,7 @@ def log_evidence(log_weights: Float[Array, " n"]) -> Estimate:
     return Estimate(value, jnp.std(relative, ddof=1) / jnp.sqrt(num))
 
 
-def expectation(log_weights: Float[Array, " n"], values: Float[Array, "n ..."]) -> Estimate:
+def expectation(log_weights: Float[Array, " n"], values: Float[Array, "_ ..."]) -> Estimate:
     """Self-normalized mean of values, one for each draw; biased by O(1 / n). NaN if all are zero.
 
     Raises:

@@ -90,9 +90,6 @@ def build(
         sample: (key, old) -> new.
         log_prob: (new, old) -> log q(new | old), in nats; None promises that q is symmetric.
 
-    Raises:
-        TypeError: if an argument is not a function.
-
     Source: Hastings (1970), Biometrika 57(1), equation 2.4 ff.
     """
     functions = [None if f is None else target.as_pytree(f) for f in (sample, log_prob)]

@@ -59,8 +59,8 @@ def run(
 
     def temperature(carry, inputs):
         position, log_weight, log_evidence = carry
-        key, beta, step = inputs
-        resample_key, move_key = jax.random.split(key)
+        i, beta, step = inputs
+        resample_key, move_key = jax.random.split(jax.random.fold_in(run_key, i))
         log_weight += step * _log_ratios(base, log_target, position)
         ess = importance.effective_sample_size(log_weight)
         ancestors = resample(resample_key, log_weight)
@@ -76,8 +76,8 @@ def run(
 
     dtype = betas.dtype
     carry = position, jnp.zeros(num_particles, dtype), jnp.zeros((), dtype)
-    keys = jax.random.split(run_key, betas.size - 1)
-    carry, (ess, rate) = jax.lax.scan(temperature, carry, (keys, betas[1:], jnp.diff(betas)))
+    inputs = jnp.arange(betas.size - 1), betas[1:], jnp.diff(betas)
+    carry, (ess, rate) = jax.lax.scan(temperature, carry, inputs)
     position, log_weight, log_evidence = carry
     log_evidence += importance.log_evidence(log_weight).value
     return Result(position, log_weight, log_evidence, ess, rate)
@@ -163,13 +163,14 @@ def _move(
     kernel = make_kernel(bridge.logdensity(base.log_prob, log_target, beta), beta)
 
     def move(key, position):
-        def step(state, key):
-            state, info = kernel.step(key, state)
-            return state, getattr(info, "acceptance_rate", jnp.ones(()))
+        def step(i, carry):
+            state, total = carry
+            state, info = kernel.step(jax.random.fold_in(key, i), state)
+            return state, total + getattr(info, "acceptance_rate", 1.0)
 
-        keys = jax.random.split(key, num_steps)
-        state, rate = jax.lax.scan(step, kernel.init(position), keys)
-        return state.position, jnp.mean(rate)
+        carry = kernel.init(position), jnp.zeros((), beta.dtype)
+        state, total = jax.lax.fori_loop(0, num_steps, step, carry)
+        return state.position, total / num_steps
 
     keys = jax.random.split(key, jax.tree.leaves(position)[0].shape[0])
     position, rate = jax.vmap(move)(keys, position)

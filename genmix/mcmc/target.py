@@ -19,14 +19,9 @@ def as_pytree(f: Callable) -> Partial:
 
     They are those of a `jax.tree_util.Partial`, and of the owner of a bound method if that is a
     pytree of arrays, such as a module. A closure keeps its arrays as constants.
-
-    Raises:
-        TypeError: if f cannot be called.
     """
     if isinstance(f, Partial):
         return f
-    if not callable(f):
-        raise TypeError(f"expected a function, got {type(f).__name__}.")
     owner = getattr(f, "__self__", None)
     leaves = jax.tree.leaves(owner)
     if leaves and leaves[0] is not owner and all(isinstance(leaf, jax.Array) for leaf in leaves):

