@@ -58,9 +58,9 @@ def sample(
 ) -> Float[Array, " n"]:
     """Draw a point of the simplex; differentiable in logits and temperature.
 
-    Entries below the smallest float are 0 exactly: see `sample_log`.
+    Entries below the smallest float are 0 exactly: see `sample_log`. NaN if temperature <= 0.
     """
-    return jnp.exp(sample_log(key, logits, temperature))
+    return _nan_unless_positive(temperature, jnp.exp(sample_log(key, logits, temperature)))
 
 
 def sample_log(
@@ -83,13 +83,18 @@ def straight_through(
     soft = jax.nn.softmax(y)
     # The largest of y: at high temperature soft rounds to ties.
     hard = jax.nn.one_hot(jnp.argmax(y), logits.size, dtype=soft.dtype)
-    return hard + (soft - jax.lax.stop_gradient(soft))
+    return _nan_unless_positive(temperature, hard + (soft - jax.lax.stop_gradient(soft)))
 
 
 def _sample_unnormalized(key: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:
-    temperature = jnp.asarray(temperature)
     noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    return jnp.where(temperature > 0, (logits + noise) / temperature, jnp.nan)
+    return _nan_unless_positive(temperature, (logits + noise) / jnp.asarray(temperature))
+
+
+def _nan_unless_positive(temperature: Float[ArrayLike, ""], value: Array) -> Array:
+    # To be applied last: the exp of a NaN that a `where` has put there is any number on CPUs, in
+    # jitted float32 (jaxlib 0.10.1, jax-ml/jax #29537).
+    return jnp.where(jnp.asarray(temperature) > 0, value, jnp.nan)
 
 
 def _log_concrete(y: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:

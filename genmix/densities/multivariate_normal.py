@@ -30,7 +30,9 @@ def log_prob(x: Vector, loc: Vector, scale_tril: Matrix) -> Float[Array, ""]:
 
     Entries above the diagonal of scale_tril [d, d] are ignored and have zero gradient. NaN where
     an entry of L's diagonal is <= 0 or any argument is NaN; -inf where the squared Mahalanobis
-    distance overflows (the gradient in scale_tril overflows to infinities earlier).
+    distance overflows (the gradient in scale_tril overflows to infinities earlier). Where even
+    L^-1 (x - loc) or L^-T L^-1 (x - loc) overflows, infinities meet, and value or gradient may be
+    NaN: in float32 not before |x - loc| is 1e38 times the square of the smallest scale.
 
     Raises:
         ValueError: if x or scale_tril does not fit loc.
@@ -73,6 +75,8 @@ def kl(
     """KL(p || q) of the event, in nats.
 
     NaN where an entry of a diagonal is <= 0 or any argument is NaN; inf where a square overflows.
+    A gradient, a cube, overflows earlier and may be NaN then: in float32 from a ratio of scales of
+    1e12 on.
 
     Raises:
         ValueError: if the shapes do not fit loc_p.

@@ -33,7 +33,9 @@ def sample(key: Key[Array, ""], df: Scalars, loc: Scalars, scale: Scalars) -> Fl
     """One draw per element, reparameterized: differentiable in loc, scale and df.
 
     The gradient in df is the implicit one of `jax.random.loggamma` (Figurnov et al., 2018,
-    arXiv:1805.08498). NaN where df or scale <= 0 or any argument is NaN.
+    arXiv:1805.08498). With few degrees of freedom (in float32 below 0.1) some draws are beyond the
+    largest float: they are infinite, and their gradient in df is NaN. NaN where df or scale <= 0
+    or any argument is NaN.
     """
     df, loc, scale = jnp.asarray(df), jnp.asarray(loc), jnp.asarray(scale)
     shape = jnp.broadcast_shapes(df.shape, loc.shape, scale.shape)
