@@ -199,12 +199,9 @@ def _randomness(
 
     def keys(steps):
         key = jax.random.wrap_key_data(chains.stream, impl="threefry2x32")
-        at_step = lambda s: jax.vmap(lambda i: jax.random.fold_in(jax.random.fold_in(key, s), i))
-        return (
-            jax.vmap(lambda s: at_step(s)(chains.ids))(steps)
-            if steps.ndim
-            else at_step(steps)(chains.ids)
-        )
+        of_chain = lambda step_key: jax.vmap(lambda i: jax.random.fold_in(step_key, i))(chains.ids)
+        at_step = lambda step: of_chain(jax.random.fold_in(key, step))
+        return jax.vmap(at_step)(steps) if steps.ndim else at_step(steps)
 
     return keys, jax.vmap(kernel.step, in_axes=(0, axis), out_axes=axis), 8 * num_chains
 

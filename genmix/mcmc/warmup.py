@@ -40,7 +40,7 @@ class DualAveraging(NamedTuple):
     log_step: Array
     log_mean: Array  # of the step sizes so far, later ones counting more
     error: Array  # running mean of target - acceptance rate
-    count: Array
+    num: Array
     centre: Array  # where log_step is drawn to
 
 
@@ -53,7 +53,7 @@ def dual_averaging(step_size: Array) -> DualAveraging:
 
 def update(search: DualAveraging, acceptance_rate: Array, target: float) -> DualAveraging:
     """Search one step on."""
-    count = search.count + 1
+    count = search.num + 1
     weight = 1 / (count + 10.0)
     error = (1 - weight) * search.error + weight * (target - acceptance_rate)
     log_step = search.centre - jnp.sqrt(count) / 0.05 * error
@@ -67,7 +67,7 @@ class Spread(NamedTuple):
 
     mean: Array  # [d]
     deviations: Array  # [d] or [d, d]
-    count: Array
+    num: Array
 
 
 def run(
@@ -205,20 +205,20 @@ def merge(a: Spread, b: Spread) -> Spread:
 
     Source: Chan, Golub & LeVeque (1983), The American Statistician 37(3), equation 2.1.
     """
-    count = a.count + b.count
+    count = a.num + b.num
     delta = b.mean - a.mean
     square = delta**2 if a.deviations.ndim == 1 else jnp.outer(delta, delta)
     return Spread(
-        a.mean + delta * (b.count / count),
-        a.deviations + b.deviations + square * (a.count * b.count / count),
+        a.mean + delta * (b.num / count),
+        a.deviations + b.deviations + square * (a.num * b.num / count),
         count,
     )
 
 
 def factor(spread: Spread) -> Array:
     """Square root of the covariance, drawn a little towards a small multiple of the identity."""
-    weight = spread.count / (spread.count + 5)
-    estimate = spread.deviations / jnp.maximum(spread.count - 1, 1)
+    weight = spread.num / (spread.num + 5)
+    estimate = spread.deviations / jnp.maximum(spread.num - 1, 1)
     floor = 1e-3 * (1 - weight)
     if estimate.ndim == 1:
         return jnp.sqrt(weight * estimate + floor)

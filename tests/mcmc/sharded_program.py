@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import sys
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,7 @@ def target(x):
 
 def main():
     kernel = hmc.build(target, 0.3, 2)
-    results = {"devices": jax.device_count()}
+    results: dict[str, Any] = {"devices": jax.device_count()}
     mesh = jax.make_mesh((4,), ("chain",), axis_types=(AxisType.Auto,))
     for name, context in (("one", contextlib.nullcontext()), ("split", jax.set_mesh(mesh))):
         with context:
@@ -63,7 +64,9 @@ def collectives(chains, kernel):
         chains_last=False,
         is_split=True,
     )
-    return len(re.findall(r"all-reduce|all-gather|collective-permute", lowered.compile().as_text()))
+    text = lowered.compile().as_text()
+    assert text is not None
+    return len(re.findall(r"all-reduce|all-gather|collective-permute", text))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +41,7 @@ def target(x):
 KERNEL = hmc.build(target, 0.4, 2)
 
 
-def start(kernel=KERNEL, num_chains=6, seed=0):
+def start(kernel: Any = KERNEL, num_chains=6, seed=0):
     positions = {"a": jnp.zeros(num_chains), "b": jnp.ones((num_chains, 1))}
     return mcmc.start(jax.random.key(seed), kernel, positions)
 
@@ -81,17 +82,18 @@ def test_chains_do_not_depend_on_how_many_there_are():
 def test_layouts_give_the_same_chains(make):
     kernel = make()
     chains = start(kernel)
-    for run, options in (
+    runs: list[tuple[Any, dict[str, Any]]] = [
         (mcmc.sample, {"num_draws": 4, "thinning": 2}),
         (mcmc.summarize, {"num_batches": 4, "batch_size": 3, "covariance": True}),
-    ):
+    ]
+    for run, options in runs:
         first = run(chains, kernel, layout="first", **options)
         last = run(chains, kernel, layout="last", **options)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), first, last)
 
 
 def test_streaming_summaries_are_those_of_the_draws():
-    options = {"of": lambda x: {"a": x["a"], "positive": x["b"] > 1.5}}
+    options: dict[str, Any] = {"of": lambda x: {"a": x["a"], "positive": x["b"] > 1.5}}
     chains = start(num_chains=4)
     _, draws = mcmc.sample(chains, KERNEL, num_draws=60, **options)
     _, summary = mcmc.summarize(
@@ -103,6 +105,7 @@ def test_streaming_summaries_are_those_of_the_draws():
     )
     np.testing.assert_allclose(summary.mean()["a"], np.mean(a), rtol=1e-5)
     np.testing.assert_allclose(summary.variance()["a"], np.var(a, ddof=1), rtol=1e-4)
+    assert summary.covariance is not None
     np.testing.assert_allclose(summary.covariance, np.cov(both.T), rtol=1e-4, atol=1e-6)
     halves = a.reshape(8, 30)
     within = np.mean(np.var(halves, axis=1, ddof=1))

@@ -1,0 +1,189 @@
+"""MCMC on targets in the plane: acceptance, R-hat, ESS and pictures: python -m experiments.mcmc."""
+
+import dataclasses
+import datetime
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from genmix import command_line, mcmc
+from genmix.evaluation import pictures
+from genmix.mcmc import diagnostics, hmc, langevin, mala, random_walk, warmup
+from genmix.training import run_directory
+
+Target = Literal["normal", "banana", "ring", "modes"]
+Sampler = Literal["random-walk", "langevin", "mala", "hmc"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Each sampler is warmed up and run on each target; defaults take about a minute."""
+
+    target: tuple[Target, ...] = ("normal", "banana", "ring", "modes")
+    sampler: tuple[Sampler, ...] = ("random-walk", "langevin", "mala", "hmc")
+    chains: int = 16
+    warmup: int = 500
+    """Steps that adapt step size and covariance, then as many that are thrown away."""
+    draws: int = 2000
+    thinning: int = 1
+    leapfrog: int = 10
+    """Leapfrog steps of HMC."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/mcmc/TIME if not given."""
+
+    def __post_init__(self):
+        least = {"chains": 1, "warmup": 20, "draws": 4, "thinning": 1, "leapfrog": 1}
+        for name, value in least.items():
+            if getattr(self, name) < value:
+                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
+
+
+def normal(x):
+    """Correlation 0.9."""
+    return -0.5 * (x[0] ** 2 + x[1] ** 2 - 1.8 * x[0] * x[1]) / 0.19
+
+
+def banana(x):
+    """x2 ~ N(0, 4), x1 ~ N(x2^2 / 4, 1)."""
+    return -0.5 * ((x[0] - x[1] ** 2 / 4) ** 2 + x[1] ** 2 / 4)
+
+
+def ring(x):
+    """Rezende & Mohamed's first test density."""
+    radius = jnp.sqrt(jnp.sum(x**2) + 1e-12)
+    sides = jnp.logaddexp(-0.5 * ((x[0] - 2) / 0.6) ** 2, -0.5 * ((x[0] + 2) / 0.6) ** 2)
+    return sides - 0.5 * ((radius - 2) / 0.4) ** 2
+
+
+def modes(x):
+    """Two normals, 6 apart: chains that start in one seldom find the other."""
+    left, right = jnp.sum((x + 3 / math.sqrt(2)) ** 2), jnp.sum((x - 3 / math.sqrt(2)) ** 2)
+    return jnp.logaddexp(-0.5 * left, -0.5 * right)
+
+
+TARGETS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "normal": normal,
+    "banana": banana,
+    "ring": ring,
+    "modes": modes,
+}
+MEANS = {"normal": (0.0, 0.0), "banana": (1.0, 0.0), "ring": (0.0, 0.0), "modes": (0.0, 0.0)}
+ACCEPTANCE = {"random-walk": 0.3, "mala": 0.574, "hmc": 0.8}
+
+
+def build(config: Config, sampler: str, target: Callable[[jax.Array], jax.Array]) -> Any:
+    match sampler:
+        case "random-walk":
+            return random_walk.build(target, 0.5)
+        case "langevin":
+            return langevin.build(target, 0.02)
+        case "mala":
+            return mala.build(target, 0.1)
+        case _:
+            return hmc.build(target, 0.1, config.leapfrog)
+
+
+def run(config: Config, name: str, sampler: str) -> tuple[dict[str, Any], np.ndarray]:
+    """Figures of one sampler on one target, and its draws [chains, draws, 2]."""
+    kernel = build(config, sampler, TARGETS[name])
+    place_key, chain_key = jax.random.split(jax.random.key(config.seed))
+    places = 2 * jax.random.normal(place_key, (config.chains, 2))
+    chains = mcmc.start(chain_key, kernel, places)
+    if sampler in ACCEPTANCE:  # Langevin accepts all: there is nothing to adapt to
+        chains, kernel, _ = warmup.run(
+            chains, kernel, num_steps=config.warmup, target_acceptance=ACCEPTANCE[sampler]
+        )
+    chains, _ = mcmc.advance(chains, kernel, num_steps=config.warmup)
+    options: dict[str, Any] = {"num_draws": config.draws, "thinning": config.thinning}
+    jax.block_until_ready(mcmc.sample(chains, kernel, **options))  # compiles
+    begin = time.perf_counter()
+    _, draws = jax.block_until_ready(mcmc.sample(chains, kernel, **options))
+    seconds = time.perf_counter() - begin
+    report = diagnostics.report(draws.position)
+    steps = config.draws * config.thinning * config.chains
+    figures = {
+        "target": name,
+        "sampler": sampler,
+        "acceptance": float(jnp.mean(draws.info["acceptance_rate"])),
+        "step_size": float(kernel.step_size),
+        "r_hat": float(jnp.max(report.r_hat)),
+        "ess_bulk": float(jnp.min(report.ess_bulk)),
+        "ess_tail": float(jnp.min(report.ess_tail)),
+        "mean": np.asarray(report.mean).tolist(),
+        "mcse": np.asarray(report.mcse).tolist(),
+        "exact_mean": list(MEANS[name]),
+        "divergent": float(jnp.mean(draws.info["is_divergent"])),
+        "steps_per_second": steps / seconds,
+    }
+    return figures, np.asarray(draws.position)
+
+
+def save_pictures(out: Path, name: str, draws: dict[str, np.ndarray]) -> None:
+    """Traces of the first chain, and draws of all chains, for each sampler."""
+    first = {sampler: x[0, :500, 0] for sampler, x in draws.items()}
+    traces = {sampler: (np.arange(len(x)), x) for sampler, x in first.items()}
+    pictures.save_curves(
+        out / f"{name}-traces.png", traces, x_label="draw", y_label="x1", y_quantile=0.0
+    )
+    for sampler, x in draws.items():
+        cloud = x[:, :: max(1, x.shape[0] * x.shape[1] // 4000)].reshape(-1, 2)
+        pictures.save_scatter(out / f"{name}-{sampler}.png", cloud, x_label="x1", y_label="x2")
+
+
+def print_table(config: Config, rows: list[dict[str, Any]]) -> None:
+    title = f"{config.chains} chains, {config.draws} draws each; the worse of two coordinates"
+    columns = ("target", "sampler", "step", "accepted", "R-hat", "bulk ESS", "tail ESS", "steps/s")
+    table = Table(*columns, title=title)
+    for row in rows:
+        table.add_row(
+            row["target"],
+            row["sampler"],
+            f"{row['step_size']:.3g}",
+            f"{row['acceptance']:.2f}",
+            f"{row['r_hat']:.3f}",
+            f"{row['ess_bulk']:.0f}",
+            f"{row['ess_tail']:.0f}",
+            f"{row['steps_per_second']:.2g}",
+        )
+    Console().print(table)
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "mcmc" / stamp
+    settings = dataclasses.asdict(config)
+    settings.pop("out")
+    run_directory.prepare(out, settings, resume=False)
+    rows = []
+    for name in config.target:
+        draws = {}
+        for sampler in config.sampler:
+            row, draws[sampler] = run(config, name, sampler)
+            rows.append(row)
+        save_pictures(out, name, draws)
+    print_table(config, rows)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "steps of one chain per second; means in the target's coordinates",
+            "rows": rows,
+            "seed": config.seed,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    Console().print(f"results and pictures: {out}", highlight=False)
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

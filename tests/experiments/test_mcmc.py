@@ -1,0 +1,27 @@
+import json
+
+import numpy as np
+import pytest
+
+from experiments import mcmc
+
+
+def test_a_short_run(tmp_path):
+    config = mcmc.Config(
+        target=("banana",), sampler=("random-walk", "hmc"), chains=8, warmup=100, out=tmp_path
+    )
+    rows = mcmc.main(config)
+    assert json.loads((tmp_path / "results.json").read_text())["rows"] == rows
+    assert (tmp_path / "banana-traces.png").is_file()
+    assert (tmp_path / "banana-hmc.png").is_file()
+    walk, hmc = rows
+    assert hmc["ess_bulk"] > walk["ess_bulk"]
+    # five standard errors of each mean
+    error = np.abs(np.subtract(hmc["mean"], hmc["exact_mean"]))
+    assert np.all(error < 5 * np.array(hmc["mcse"]))
+
+
+@pytest.mark.parametrize(("name", "value"), [("chains", 0), ("warmup", 19), ("draws", 3)])
+def test_counts_that_make_no_sense_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be at least .*, got {value}"):
+        mcmc.Config(**{name: value})
