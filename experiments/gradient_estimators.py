@@ -302,18 +302,18 @@ def measure_discrete(config: Config, dataset: Dataset, directory: Path) -> list[
 
 
 def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """All estimators of one bound, in 80 columns."""
+    """All estimators of one bound, a section for each group of parameters."""
     table = Table(title=title, box=rich.box.SIMPLE, pad_edge=False)
+    table.add_column("gradient for")
     table.add_column("estimator", no_wrap=True)
+    for name in ("bias, %", "variance", "SNR"):
+        table.add_column(name, justify="right")
     for group in GROUPS:
-        for name in (f"{group}:\nbias, %", "\nvariance", "\nSNR"):
-            table.add_column(name, justify="right")
-    for name in dict.fromkeys(row["estimator"] for row in rows):
-        cells = []
-        for row in (row for row in rows if row["estimator"] == name):
-            bias = f"{100 * row['bias']:+.1f}±{100 * row['bias_standard_error']:.1f}"
-            cells += [bias, f"{row['variance']:.3g}", f"{row['snr']:.3f}"]
-        table.add_row(name, *cells)
+        for i, row in enumerate(row for row in rows if row["parameters"] == group):
+            bias = f"{100 * row['bias']:+.1f} ± {100 * row['bias_standard_error']:.1f}"
+            cells = (row["estimator"], bias, f"{row['variance']:.3g}", f"{row['snr']:.3f}")
+            table.add_row("" if i else group, *cells)
+        table.add_section()
     Console().print(table)
 
 

@@ -26,7 +26,7 @@ from rich.table import Table
 from genmix import bounds, command_line, data, evaluation
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
-from genmix.training import Player, compile_rounds, objectives, run_directory, start
+from genmix.training import Player, compile_rounds, feed, objectives, run_directory, start
 
 PIXELS, HIDDEN, LATENT = 784, 200, 50
 
@@ -274,8 +274,34 @@ def genmix_step_resampled(batch_size: int, k: int, num_steps: int) -> Step:
     return genmix_step(batch_size, k, num_steps, estimator=bounds.resampled.estimate)
 
 
+def genmix_step_streamed(batch_size: int, k: int, num_steps: int) -> Step:
+    """Batches read by Grain while the device computes, instead of gathered on it."""
+    player = Player(loss=objectives.iwae(k), optimizer=optax.adam(1e-3))
+    state = start(jax.random.key(0), genmix_model(), [player])
+    stream = data.Stream(images(), batch_size=batch_size, seed=0)
+    source = feed.Streamed(stream, batch_size=batch_size, batches_per_round=1)
+    rounds = compile_rounds(
+        [player],
+        batch_size=batch_size,
+        num_rounds=num_steps,
+        transform=data.binarize,
+        data_are_batches=True,
+    )
+    program = rounds.lower(state, source.take(num_steps)).compile()
+    held = [state]
+
+    def step(calls: int) -> None:
+        for _ in range(calls):
+            held[0], _ = program(held[0], source.take(num_steps))
+            source.prepare(num_steps)
+        jax.block_until_ready(held[0])
+
+    return step
+
+
 STEPS: dict[str, Callable[[int, int, int], Step]] = {
     "genmix": genmix_step,
+    "genmix, streamed": genmix_step_streamed,
     "genmix, in parts": genmix_step_in_parts,
     "genmix, resampled": genmix_step_resampled,
     "hand-written JAX": jax_step,
