@@ -1,0 +1,59 @@
+"""Penalties on the gradient of a critic with respect to the event that it judges."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+Critic = Callable[[Any], Float[Array, ""]]
+"""Event (an array, or a pytree of arrays such as a pair) -> score."""
+
+
+def squared_norms(critic: Critic, events: PyTree) -> Float[Array, " n"]:
+    """|grad critic|^2 at each event of a batch, over all entries of the event."""
+    gradients = jax.tree.leaves(jax.vmap(jax.grad(critic))(events))
+    squares = [jnp.sum(g.reshape(len(g), -1) ** 2, axis=1) for g in gradients]
+    return jnp.sum(jnp.stack(squares), axis=0)
+
+
+def between(key: Key[Array, ""], real: PyTree, fake: PyTree) -> PyTree:
+    """For each pair of a real and a fake event, a point drawn uniformly on the line between them.
+
+    Raises:
+        ValueError: if real and fake differ in shape.
+    """
+    if (shapes := jax.tree.map(jnp.shape, real)) != (others := jax.tree.map(jnp.shape, fake)):
+        raise ValueError(f"real and fake must have the same shapes, got {shapes} and {others}.")
+    position = jax.random.uniform(key, (len(jax.tree.leaves(real)[0]),))
+
+    def mix(a: Array, b: Array) -> Array:
+        weight = position.reshape(-1, *[1] * (a.ndim - 1)).astype(a.dtype)
+        return weight * a + (1 - weight) * b
+
+    return jax.tree.map(mix, real, fake)
+
+
+def wgan_gp(key: Key[Array, ""], critic: Critic, real: PyTree, fake: PyTree) -> Float[Array, ""]:
+    """Mean of (|grad critic| - 1)^2 between pairs of a real and a fake event.
+
+    With weight w the critic's slope may exceed 1 by about W_1 / (2 w), and its estimate of W_1
+    is too large by that fraction.
+
+    Raises:
+        ValueError: if real and fake differ in shape.
+    Source: Gulrajani et al. (2017), arXiv:1704.00028, equation 3.
+    """
+    squares = squared_norms(critic, between(key, real, fake))
+    is_zero = squares == 0  # the square root has no gradient there
+    norms = jnp.where(is_zero, 0.0, jnp.sqrt(jnp.where(is_zero, 1.0, squares)))
+    return jnp.mean((norms - 1) ** 2)
+
+
+def r1(critic: Critic, real: PyTree) -> Float[Array, ""]:
+    """Half the mean of |grad critic|^2 at real events.
+
+    Source: Mescheder, Geiger & Nowozin (2018), arXiv:1801.04406, equation 9.
+    """
+    return 0.5 * jnp.mean(squared_norms(critic, real))
