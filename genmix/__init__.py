@@ -1,11 +1,23 @@
 """genmix: parts of deep generative models that combine.
 
 Parts are conditional distributions (`families`) over pure log-densities (`densities`); whatever has
-a likelihood speaks in log-weights, which `bounds` turns into bounds and gradients; `training` is a
-game of one or more players; `evaluation` and `data` surround them.
+a likelihood speaks in log-weights, which `bounds` turns into bounds and gradients; `bijectors` make
+flows, `mcmc` chains; `training` is a game of one or more players; `evaluation` and `data` surround
+them.
 """
 
-from genmix import bounds, capabilities, data, densities, evaluation, families, nets, training
+from genmix import (
+    bijectors,
+    bounds,
+    capabilities,
+    data,
+    densities,
+    evaluation,
+    families,
+    mcmc,
+    nets,
+    training,
+)
 from genmix.families import (
     Bernoulli,
     Categorical,
@@ -30,6 +42,7 @@ __all__ = [
     "Plan",
     "Player",
     "StandardNormal",
+    "bijectors",
     "bounds",
     "capabilities",
     "data",
@@ -38,6 +51,7 @@ __all__ = [
     "families",
     "fit",
     "log_weight",
+    "mcmc",
     "nets",
     "objectives",
     "training",

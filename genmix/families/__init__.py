@@ -4,6 +4,13 @@ from genmix.families.bernoulli import Bernoulli
 from genmix.families.categorical import Categorical
 from genmix.families.discretized_logistic import DiscretizedLogistic
 from genmix.families.factorized_normal import FactorizedNormal
+from genmix.families.flow import (
+    Flow,
+    FlowDensity,
+    FlowPosterior,
+    SampledFlow,
+    transformed,
+)
 from genmix.families.full_normal import FullNormal
 from genmix.families.gaussian_mixture import GaussianMixture
 from genmix.families.latent_variable import LatentVariableModel
@@ -15,9 +22,14 @@ __all__ = [
     "Categorical",
     "DiscretizedLogistic",
     "FactorizedNormal",
+    "Flow",
+    "FlowDensity",
+    "FlowPosterior",
     "FullNormal",
     "GaussianMixture",
     "LatentVariableModel",
+    "SampledFlow",
     "StandardNormal",
     "log_weight",
+    "transformed",
 ]
