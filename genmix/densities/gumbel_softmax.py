@@ -87,8 +87,11 @@ def straight_through(
 
 
 def _sample_unnormalized(key: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:
-    noise = jax.random.gumbel(key, logits.shape, logits.dtype)
-    return _nan_unless_positive(temperature, (logits + noise) / jnp.asarray(temperature))
+    perturbed = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
+    # Less the largest before the division, so that this one is 0 however XLA rounds the quotient,
+    # which it computes twice: at 1e10 two roundings differ by a thousand nats in float32.
+    below = perturbed - jax.lax.stop_gradient(jnp.max(perturbed))
+    return _nan_unless_positive(temperature, below / jnp.asarray(temperature))
 
 
 def _nan_unless_positive(temperature: Float[ArrayLike, ""], value: Array) -> Array:

@@ -69,5 +69,6 @@ def _joint_and_peak(log_probs: Array, logits: Array) -> tuple[Array, Array]:
     """
     check_shape("log_probs", log_probs, logits.shape)
     joint = jax.nn.log_softmax(logits) + log_probs
-    peak = lax.stop_gradient(jnp.max(joint))
+    # In large batches XLA's maximum of NaN and -inf may be -inf on a CPU (jaxlib 0.10.1).
+    peak = jnp.where(jnp.any(jnp.isnan(joint)), jnp.nan, lax.stop_gradient(jnp.max(joint)))
     return jnp.where(jnp.isinf(peak), 0.0, joint), peak

@@ -148,3 +148,15 @@ def test_straight_through_has_the_gradient_of_the_relaxed_draw():
     hard, soft = gradient(gumbel_softmax.straight_through), gradient(gumbel_softmax.sample)
     np.testing.assert_allclose(hard[0], soft[0], rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(hard[1], soft[1], rtol=1e-5)
+
+
+def test_draws_at_a_very_low_temperature_are_normalized():
+    """Two roundings of logits / temperature may be further apart than exp can tell."""
+    n = 6_000
+    logits = np.random.default_rng(0).uniform(-1e4, 1e4, (n, 3)).astype(np.float32)
+    logits[:, 1] = logits[:, 0]
+    temperature = np.full(n, 1e-6, np.float32)
+    keys = jax.random.split(jax.random.key(0), n)
+    draw = lambda key, *arguments: (gumbel_softmax.sample_log(key, *arguments),) * 2
+    _, y = jax.jit(jax.vmap(jax.jacrev(draw, (1, 2), has_aux=True)))(keys, logits, temperature)
+    np.testing.assert_allclose(np.max(y, axis=1), 0.0, atol=1.2)  # log 3 at most

@@ -123,3 +123,11 @@ def test_sample_is_differentiable_in_the_component_it_chose():
     draw = lambda loc: mixture.sample(jax.random.key(0), jnp.float32(LOGITS), component(loc))
     gradient = jax.grad(draw)(jnp.float32(LOC))
     assert sorted(gradient.tolist()) == [0.0, 0.0, 1.0]
+
+
+def test_nan_is_kept_in_a_large_batch():
+    """XLA's maximum over NaN and -inf forgets the NaN in some of its loops."""
+    log_probs = np.tile(np.float32([-1.0, -np.inf, 3.0]), (200_000, 1))
+    logits = np.tile(np.float32([0.0, 0.0, np.nan]), (200_000, 1))
+    value = jax.jit(jax.vmap(jax.value_and_grad(mixture.log_prob, (0, 1))))(log_probs, logits)[0]
+    assert jnp.all(jnp.isnan(value))
