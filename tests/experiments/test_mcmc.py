@@ -6,6 +6,7 @@ import pytest
 from experiments import mcmc
 
 
+@pytest.mark.slow
 def test_a_short_run(tmp_path):
     config = mcmc.Config(
         target=("banana",), sampler=("random-walk", "hmc"), chains=8, warmup=100, out=tmp_path

@@ -147,6 +147,7 @@ def test_ais_finds_log_z_of_u1():
 
 
 @pytest.mark.parametrize("scheme", ["multinomial", "stratified", "systematic", "residual"])
+@pytest.mark.slow
 def test_smc_finds_log_z_of_u1(scheme):
     """Over 16 runs: the mean of Z-hat / Z is 1 within four standard errors."""
     run = partial(
@@ -201,6 +202,7 @@ def test_wrong_weights_of_smc_would_be_found_out(monkeypatch):
     assert abs(result.log_evidence - LOG_Z_U1) > 0.5
 
 
+@pytest.mark.slow
 def test_an_adaptive_schedule_keeps_the_ess():
     make = lambda logdensity_fn, beta: mala.build(logdensity_fn, 0.15)
     arguments = Normal(2, 4.0), log_u1, make

@@ -79,6 +79,7 @@ def test_chains_do_not_depend_on_how_many_there_are():
 
 
 @pytest.mark.parametrize("make", [lambda: KERNEL, walk], ids=["noise", "keys"])
+@pytest.mark.slow
 def test_layouts_give_the_same_chains(make):
     kernel = make()
     chains = start(kernel)
@@ -123,6 +124,7 @@ def test_streaming_summaries_are_those_of_the_draws():
         np.testing.assert_allclose(summary.info[name], value, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_means_and_ess_of_long_chains():
     """Mean and variance of log Gamma within 5 standard errors; ESS of batches near Geyer's."""
     kernel = random_walk.build(target, 1.0)
@@ -201,6 +203,7 @@ def test_windows_cover_the_middle_and_end():
         assert not np.any(in_window[num_steps - round(0.1 * num_steps) :])
 
 
+@pytest.mark.slow
 def test_nuts_of_blackjax_runs_in_the_runner(request):
     """Means of log Gamma within 5 standard errors; it resumes bit for bit too."""
     blackjax = pytest.importorskip("blackjax")
