@@ -127,7 +127,7 @@ def test_sample_is_differentiable_in_the_component_it_chose():
 
 def test_nan_is_kept_in_a_large_batch():
     """XLA's maximum over NaN and -inf forgets the NaN in some of its loops."""
-    log_probs = np.tile(np.float32([-1.0, -np.inf, 3.0]), (200_000, 1))
-    logits = np.tile(np.float32([0.0, 0.0, np.nan]), (200_000, 1))
+    log_probs = np.tile(np.array([-1.0, -np.inf, 3.0], np.float32), (200_000, 1))
+    logits = np.tile(np.array([0.0, 0.0, np.nan], np.float32), (200_000, 1))
     value = jax.jit(jax.vmap(jax.value_and_grad(mixture.log_prob, (0, 1))))(log_probs, logits)[0]
     assert jnp.all(jnp.isnan(value))
