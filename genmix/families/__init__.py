@@ -1,7 +1,9 @@
 """Parts: conditional distributions with stated capabilities, which combine into models."""
 
+from genmix.families.autoregressive import Autoregressive
 from genmix.families.bernoulli import Bernoulli
 from genmix.families.categorical import Categorical
+from genmix.families.dequantized import Dequantized
 from genmix.families.discretized_logistic import DiscretizedLogistic
 from genmix.families.factorized_normal import FactorizedNormal
 from genmix.families.flow import (
@@ -13,13 +15,20 @@ from genmix.families.flow import (
 )
 from genmix.families.full_normal import FullNormal
 from genmix.families.gaussian_mixture import GaussianMixture
+from genmix.families.input_dropout import InputDropout
 from genmix.families.latent_variable import LatentVariableModel
+from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
 from genmix.families.standard_normal import StandardNormal
+from genmix.families.vamp_prior import VampModel, VampPrior
 from genmix.families.weigh import log_weight
 
 __all__ = [
+    "Autoregressive",
     "Bernoulli",
+    "BinaryLevels",
     "Categorical",
+    "CategoricalLevels",
+    "Dequantized",
     "DiscretizedLogistic",
     "FactorizedNormal",
     "Flow",
@@ -27,9 +36,13 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "GaussianMixture",
+    "InputDropout",
     "LatentVariableModel",
+    "LogisticMixtureLevels",
     "SampledFlow",
     "StandardNormal",
+    "VampModel",
+    "VampPrior",
     "log_weight",
     "transformed",
 ]

@@ -6,6 +6,22 @@ from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
 from genmix.nets.mlp import MLP
+from genmix.nets.nade import NADE
+from genmix.nets.pixel_cnn import GatedPixelCNN
+from genmix.nets.pixel_rnn import DiagonalBiLSTM
 from genmix.nets.rescale import Rescale
+from genmix.nets.stepwise_made import StepwiseMADE
 
-__all__ = ["MADE", "MLP", "ConvDecoder", "ConvEncoder", "LowPrecision", "Rescale", "state"]
+__all__ = [
+    "MADE",
+    "MLP",
+    "NADE",
+    "ConvDecoder",
+    "ConvEncoder",
+    "DiagonalBiLSTM",
+    "GatedPixelCNN",
+    "LowPrecision",
+    "Rescale",
+    "StepwiseMADE",
+    "state",
+]

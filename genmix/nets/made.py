@@ -86,7 +86,7 @@ class MADE(nnx.Module):
         Raises:
             ValueError: if the condition is no vector of cond_size entries.
         """
-        inputs, *between, outputs = self._degrees()
+        inputs, *between, outputs = self.degrees()
         mask = lambda layer, mask: (layer.kernel[...] * mask, layer.bias[...])
         masked = [
             mask(layer, a[:, None] <= b)
@@ -96,7 +96,7 @@ class MADE(nnx.Module):
         masked.append(mask(self.out, last[:, None] < outputs))
         if self.context is not None:
             kernel, bias = masked[0]
-            masked[0] = (kernel, bias + self.context(self._checked(cond)))
+            masked[0] = (kernel, bias + self.context(self.checked(cond)))
         direct = self.direct
         skip = None if direct is None else direct.kernel[...] * (inputs[:, None] < outputs)
 
@@ -115,7 +115,7 @@ class MADE(nnx.Module):
 
         return network
 
-    def _degrees(self) -> list[np.ndarray]:
+    def degrees(self) -> list[np.ndarray]:
         """Degrees of the units of each layer: a unit sees inputs of its degree or less."""
         inputs = np.empty(self.dim, int)
         inputs[list(self.order)] = np.arange(1, self.dim + 1)
@@ -126,7 +126,7 @@ class MADE(nnx.Module):
         ]
         return [inputs, *hidden, np.repeat(inputs, self.num_outputs)]
 
-    def _checked(self, cond: PyTree) -> Vector:
+    def checked(self, cond: PyTree) -> Vector:
         shape = getattr(cond, "shape", None)
         if shape != (self.cond_size,):
             got = type(cond).__name__ if shape is None else f"shape {shape}"

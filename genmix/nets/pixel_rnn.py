@@ -1,0 +1,201 @@
+"""Recurrent network in which each pixel depends on all pixels before it, row by row."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, PyTree
+
+Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
+Image = Float[Array, "_ _ _"]  # height, width, channels
+
+
+class DiagonalBiLSTM(nnx.Module):
+    """PixelRNN of diagonal bidirectional LSTMs: any number of layers sees all pixels before.
+
+    One LSTM runs to the right, the other to the left, both downwards; what the second says is moved
+    down by a row. The image enters the first one moved to the right by a pixel.
+
+    Args:
+        shape: height and width.
+        num_features: channels of the image.
+        width: channels of each LSTM.
+        num_layers: layers, with residual connections.
+        num_outputs: outputs for each pixel.
+        cond_size: entries of the condition, a vector or, per pixel, a map [height, width,
+            cond_size]; 0 ignores the condition.
+
+    Raises:
+        ValueError: if a size is not positive.
+
+    Source: van den Oord et al. (2016), arXiv:1601.06759, sections 3.2 and 3.3.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        num_features: int,
+        width: int,
+        num_layers: int,
+        num_outputs: int,
+        *,
+        cond_size: int = 0,
+        rngs: nnx.Rngs,
+    ):
+        if (
+            len(shape) != 2
+            or min(*shape, num_features, width, num_layers, num_outputs, cond_size + 1) < 1
+        ):
+            raise ValueError(
+                "DiagonalBiLSTM needs a height, a width and positive sizes, got shape "
+                f"{tuple(shape)}, num_features {num_features}, width {width}, num_layers "
+                f"{num_layers}, num_outputs {num_outputs}, cond_size {cond_size}."
+            )
+        self.shape, self.num_features, self.num_outputs = tuple(shape), num_features, num_outputs
+        self.width, self.cond_size = width, cond_size
+        inputs = [num_features + 1] + [width] * (num_layers - 1)
+        cells = lambda: nnx.List([DiagonalCell(size, width, rngs=rngs) for size in inputs])
+        self.rightwards, self.leftwards = cells(), cells()
+        context = lambda: nnx.Linear(cond_size, 4 * width, rngs=rngs)
+        self.contexts = nnx.List([context() for _ in inputs] if cond_size else [])
+        self.hidden = nnx.Linear(width, width, rngs=rngs)
+        self.out = nnx.Linear(width, num_outputs, rngs=rngs)
+
+    def __call__(self, features: Image, cond: PyTree = None) -> Image:
+        if features.shape != (*self.shape, self.num_features):
+            raise ValueError(
+                f"DiagonalBiLSTM expects one image of shape {(*self.shape, self.num_features)}, "
+                f"got {features.shape}; for a batch use jax.vmap."
+            )
+        x = _with_ones(features.astype(self.out.kernel.dtype))
+        h = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
+        layers = zip(self.rightwards, self.leftwards, self._shifts(cond), strict=True)
+        for i, (rightwards, leftwards, shift) in enumerate(layers):
+            new = rightwards.over_image(rightwards.gates(h) + shift)
+            other = leftwards.over_image(leftwards.gates(h if i else x)[:, ::-1])[:, ::-1]
+            new = new + jnp.pad(other, ((1, 0), (0, 0), (0, 0)))[:-1]
+            h = h + new if i else new
+        return self._outputs(h)
+
+    def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree:
+        """Visit the pixels row by row, at about the cost of one pass over the image.
+
+        Args:
+            choose: (inputs of the pixel, outputs of the pixel) -> (result, features).
+            inputs: any arrays with first axes of height and width.
+
+        Returns:
+            The results, with first axes of height and width.
+        """
+        dtype, size = self.out.kernel.dtype, self.num_features + 1
+        zero = jnp.zeros(self.width, dtype)
+        rows = [jnp.zeros((self.shape[1], self.width), dtype)] * len(self.rightwards)
+
+        def visit_row(carry: tuple, step: tuple) -> tuple[tuple, PyTree]:
+            above, above_other = carry
+            shifts, row_inputs = step
+            start = (jnp.zeros(size, dtype), [(zero, zero)] * len(rows))
+            row = (above, above_other, shifts, row_inputs)
+            _, (x, seen, above, results) = jax.lax.scan(self._visit(choose), start, row)
+            given = [x, *seen]
+            gates = [cell.gates(h) for cell, h in zip(self.leftwards, given, strict=True)]
+
+            def back(states: list, step: tuple) -> tuple[list, list]:
+                cells = zip(self.leftwards, *step, states, strict=True)
+                states = [cell.step(g, h, up, c) for cell, g, up, (h, c) in cells]
+                return states, [h for h, _ in states]
+
+            _, other = jax.lax.scan(
+                back, [(zero, zero)] * len(rows), (gates, above_other), reverse=True
+            )
+            return (above, other), results
+
+        shape = (*self.shape, 4 * self.width)
+        shifts = [jnp.broadcast_to(shift, shape) for shift in self._shifts(cond)]
+        return jax.lax.scan(visit_row, (rows, rows), (shifts, inputs))[1]
+
+    def _visit(self, choose: Choose) -> Callable:
+        """A step of a scan over the pixels of one row."""
+
+        def visit(carry: tuple, step: tuple) -> tuple[tuple, tuple]:
+            h, states = carry
+            above, above_other, shifts, pixel_inputs = step
+            layers = zip(self.rightwards, above, above_other, shifts, states, strict=True)
+            new_states, seen = [], []
+            for i, (cell, up, other, shift, (left, c)) in enumerate(layers):
+                state = cell.step(cell.gates(h) + shift, left, up, c)
+                h = h + state[0] + other if i else state[0] + other
+                new_states.append(state)
+                seen.append(h)
+            result, features = choose(pixel_inputs, self._outputs(h))
+            x = _with_ones(features.astype(h.dtype))
+            return (x, new_states), (x, seen[:-1], [h for h, _ in new_states], result)
+
+        return visit
+
+    def _outputs(self, h: Float[Array, "*pixels width"]) -> Float[Array, "*pixels outputs"]:
+        return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
+
+    def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
+        """What the condition adds in each layer; one row and column if it is a vector."""
+        if not self.cond_size:
+            return [jnp.zeros((1, 1, 1), self.out.kernel.dtype)] * len(self.rightwards)
+        allowed = ((self.cond_size,), (*self.shape, self.cond_size))
+        shape = getattr(cond, "shape", None)
+        if shape not in allowed:
+            got = type(cond).__name__ if shape is None else f"shape {shape}"
+            raise ValueError(
+                f"DiagonalBiLSTM needs a cond of shape {allowed[0]} or {allowed[1]}, got {got}."
+            )
+        c = cond if len(shape) > 1 else cond[None, None]
+        return [context(c).astype(self.out.kernel.dtype) for context in self.contexts]
+
+
+class DiagonalCell(nnx.Module):
+    """LSTM whose state at a pixel comes from the pixel to its left and the one above."""
+
+    def __init__(self, in_size: int, width: int, *, rngs: nnx.Rngs):
+        self.width = width
+        self.gates = nnx.Linear(in_size, 4 * width, rngs=rngs)
+        self.left = nnx.Linear(width, 4 * width, use_bias=False, rngs=rngs)
+        self.up = nnx.Linear(width, 4 * width, use_bias=False, rngs=rngs)
+
+    def step(
+        self,
+        gates: Float[Array, "*pixels gates"],
+        left: Float[Array, "*pixels width"],
+        up: Float[Array, "*pixels width"],
+        c: Float[Array, "*pixels width"],
+    ) -> tuple[Array, Array]:
+        """New output and cell, of both neighbours and the input."""
+        gates = gates + self.left(left) + self.up(up)
+        write, keep, show, value = jnp.split(gates, 4, axis=-1)
+        c = jax.nn.sigmoid(keep) * c + jax.nn.sigmoid(write) * jnp.tanh(value)
+        return jax.nn.sigmoid(show) * jnp.tanh(c), c
+
+    def over_image(self, gates: Image) -> Image:
+        """Outputs at all pixels, a diagonal at a time."""
+        height, width = gates.shape[:2]
+        row, diagonal = np.arange(height), np.arange(height + width - 1)
+        column = diagonal[:, None] - row
+        inside = (column >= 0) & (column < width)
+        skewed = gates[row[None], np.clip(column, 0, width - 1)]
+
+        def visit(state: tuple[Array, Array], step: tuple) -> tuple:
+            gates, inside = step
+            h, c = state
+            up = jnp.pad(h, ((1, 0), (0, 0)))[:-1]
+            h, c = self.step(gates, h, up, c)
+            # Before a row begins, its states are zero.
+            state = (jnp.where(inside, h, 0), jnp.where(inside, c, 0))
+            return state, state[0]
+
+        zero = jnp.zeros((height, self.width), gates.dtype)
+        _, h = jax.lax.scan(visit, (zero, zero), (skewed, inside[..., None]))
+        return h[row[:, None] + np.arange(width), row[:, None]]
+
+
+def _with_ones(x: Float[Array, "*pixels channels"]) -> Float[Array, "*pixels _"]:
+    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)
