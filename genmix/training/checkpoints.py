@@ -316,6 +316,8 @@ def _read_seal(folder: Path, *, check_files: bool) -> dict[str, Any]:
     if checksum != f"{zlib.crc32(text.encode()):08x}":
         raise ValueError(f"{_SEAL} does not match its checksum")
     record = json.loads(text)
+    if not _is_record(record):
+        raise ValueError(f"{_SEAL} does not hold leaves, files and a score")
     if check_files:
         found = _fingerprints(folder)
         for name, fingerprint in record["files"].items():
@@ -324,6 +326,15 @@ def _read_seal(folder: Path, *, check_files: bool) -> dict[str, Any]:
             if found[name] != fingerprint:
                 raise ValueError(f"{name} has been cut short or changed")
     return record
+
+
+def _is_record(record: Any) -> bool:
+    """Whether a seal has the fields that `Checkpoints` gave it, whoever wrote it."""
+    return (
+        isinstance(record, dict)
+        and all(isinstance(record.get(field), dict) for field in ("leaves", "files"))
+        and isinstance(record.get("score", ""), int | float | None)
+    )
 
 
 def _named_leaves(tree: PyTree) -> dict[str, Any]:

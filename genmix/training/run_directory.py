@@ -186,7 +186,7 @@ def _dumps(obj: Any) -> str:
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # not JSON, or not even text
+    except (ValueError, RecursionError) as error:  # not JSON, not even text, or nested without end
         raise ValueError(
             f"{path} is damaged ({error}); repair it, or start a new run with another --out."
         ) from error

@@ -167,7 +167,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     for number, text in enumerate(texts, start=1):
         try:
             lines.append(_parse(text))
-        except (ValueError, TypeError, LookupError) as error:
+        except (ValueError, TypeError, LookupError, OverflowError, RecursionError) as error:
             if number == len(texts) and not rest:
                 break
             raise ValueError(f"{path}, line {number}, is not a line of metrics: {error}") from error
@@ -179,7 +179,7 @@ def _parse(text: bytes) -> dict[str, Any]:
     line = json.loads(text)
     for name in line:
         float(line[name])
-    if not isinstance(line["step"], int):
+    if not isinstance(line["step"], int) or not -(2**63) <= line["step"] < 2**63:
         raise TypeError(f"its step is {line['step']!r}")
     line["time"] = float(line["time"])
     return line

@@ -208,6 +208,7 @@ METRICS = b"".join(
     json.dumps({"step": step, "time": 0.5 * step, "elbo": -1.5, "rate": "NaN"}).encode() + b"\n"
     for step in range(4)
 )
+DEEP = b"[" * 100_000
 
 
 @settings(deadline=None, max_examples=250)
@@ -229,6 +230,13 @@ def test_config(tmp_path_factory, content):
         assert path.read_bytes() == content
 
 
+def test_a_config_of_many_brackets(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_bytes(DEEP)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        run_directory.prepare(tmp_path, {}, resume=True)
+
+
 @settings(deadline=None, max_examples=250)
 @given(st.one_of(damaged(METRICS), st.binary(max_size=50)))
 def test_metrics(tmp_path_factory, content):
@@ -238,6 +246,18 @@ def test_metrics(tmp_path_factory, content):
         assert steps.dtype == np.int64
         assert values.dtype == np.float64
         assert len(steps) == len(values)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [DEEP, b'{"step": 1, "time": %s}' % (b"9" * 400), b'{"step": %s, "time": 1}' % (b"9" * 20)],
+    ids=["brackets", "time", "step"],
+)
+def test_metrics_beyond_what_numbers_hold(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(line + b"\n" + METRICS)
+    with pytest.raises(ValueError, match=re.escape(f"{path}, line 1, is not a line of metrics")):
+        read_metrics(path)
 
 
 @settings(deadline=None, max_examples=30)
@@ -289,3 +309,34 @@ def test_checkpoint(tmp_path_factory, checkpoint, data):
     assert str(folder) in refusal
     np.testing.assert_array_equal(restored["w"], STATE["w"])
     np.testing.assert_array_equal(restored["n"], STATE["n"])
+
+
+def seal_with(change: Callable[[dict], None], text: str) -> str:
+    """A seal that says other things, with the right checksum: written on purpose, not by chance."""
+    record = json.loads(text.partition("\n")[2])
+    change(record)
+    changed = json.dumps(record)
+    return f"{zlib.crc32(changed.encode()):08x}\n{changed}"
+
+
+LIES: dict[str, Callable[[dict], object]] = {
+    "no files": lambda record: record.pop("files"),
+    "no leaves": lambda record: record.pop("leaves"),
+    "no score": lambda record: record.pop("score"),
+    "files of another type": lambda record: record.update(files=[]),
+    "a file elsewhere": lambda record: record.update(files={"../../../etc/passwd": [1, 1]}),
+    "leaves of another type": lambda record: record.update(leaves=None),
+    "a leaf too large": lambda record: record.update(leaves={"['w']": "float32[1000000000000]"}),
+    "a score in words": lambda record: record.update(score="best"),
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_seal_that_lies(tmp_path, checkpoint, lie):
+    folder = tmp_path / "run"
+    shutil.copytree(checkpoint, folder)
+    seal = folder / "1" / "seal.txt"
+    seal.write_text(seal_with(LIES[lie], seal.read_text()))
+    with Checkpoints(folder) as checkpoints:
+        with pytest.raises(ValueError, match=re.escape(str(folder))):
+            checkpoints.restore(LIKE)
