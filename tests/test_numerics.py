@@ -545,9 +545,16 @@ def test_every_density_is_called():
         "mass_times",
         "off_simplex",
     }
+    # Those in terms of natural parameters have tests of their own.
+    families = {
+        "digamma_equations",
+        "exponential_families",
+        "exponential_family",
+        "moment_matching",
+    }
     expected = {
         f"{module}.{name}"
-        for module in densities.__all__
+        for module in set(densities.__all__) - families
         for name, member in vars(getattr(densities, module)).items()
         if callable(member)
         and getattr(member, "__module__", "") == f"genmix.densities.{module}"

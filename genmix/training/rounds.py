@@ -137,7 +137,7 @@ def _in_parts(value_and_grad: Callable[..., Any], size: int) -> Callable[..., An
         sums, others = jax.lax.scan(add, zeros, (keys, divided))
         # Steps counted so far and the like are the same in all parts.
         means = [
-            s / num_parts if average else other[-1]
+            s / num_parts if average else jax.tree.map(lambda a: a[-1], other)
             for s, other, average in zip(sums, others, is_averaged, strict=True)
         ]
         return jax.tree.unflatten(structure, means)

@@ -170,9 +170,14 @@ def test_a_signal_saves_the_round_and_says_so(children, whole, signum, code):
     before = children.errors.read_text()
     answer = children.run(name, "--patience", "3", "--signal", str(int(signum)))
     assert answer["code"] == code
-    assert children.errors.read_text().removeprefix(before) == (
-        f"stopped by {signum.name} after round 20 of 80, which is saved in "
-        f"{children.folder / name}: --resume with the same --out goes on from there\n"
+    # Before it XLA may say what it thinks of its own cache.
+    assert (
+        children.errors.read_text()
+        .removeprefix(before)
+        .endswith(
+            f"stopped by {signum.name} after round 20 of 80, which is saved in "
+            f"{children.folder / name}: --resume with the same --out goes on from there\n"
+        )
     )
     assert metrics(children.folder / name)[-1]["step"] == 20
     assert (children.folder / name / "checkpoints" / "20").is_dir()
