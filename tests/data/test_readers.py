@@ -311,7 +311,7 @@ def test_checkpoint(tmp_path_factory, checkpoint, data):
     np.testing.assert_array_equal(restored["n"], STATE["n"])
 
 
-def seal_with(change: Callable[[dict], None], text: str) -> str:
+def seal_with(change: Callable[[dict], object], text: str) -> str:
     """A seal that says other things, with the right checksum: written on purpose, not by chance."""
     record = json.loads(text.partition("\n")[2])
     change(record)
