@@ -17,7 +17,7 @@ def from_draws(draws: Draws) -> Any:
         ImportError: if arviz-base is not installed.
     """
     try:
-        import arviz_base  # pyright: ignore[reportMissingImports]
+        import arviz_base
     except ImportError as error:
         raise ImportError("the export needs ArviZ: pip install arviz-base.") from error
     leaves, _ = jax.tree_util.tree_flatten_with_path(draws.position)

@@ -206,7 +206,8 @@ def test_windows_cover_the_middle_and_end():
 @pytest.mark.slow
 def test_nuts_of_blackjax_runs_in_the_runner(request):
     """Means of log Gamma within 5 standard errors; it resumes bit for bit too."""
-    blackjax = pytest.importorskip("blackjax")
+    import blackjax
+
     request.addfinalizer(lambda: jax.config.update("jax_debug_key_reuse", True))
     jax.config.update("jax_debug_key_reuse", False)  # its mapped loops select among keys
     kernel = blackjax.nuts(target, step_size=0.5, inverse_mass_matrix=jnp.ones(2))
@@ -221,7 +222,6 @@ def test_nuts_of_blackjax_runs_in_the_runner(request):
 
 
 def test_draws_go_to_arviz():
-    pytest.importorskip("arviz_base")
     _, draws = mcmc.sample(start(), KERNEL, num_draws=8)
     posterior = inference_data.from_draws(draws)["posterior"]
     np.testing.assert_array_equal(posterior["a"].values, draws.position["a"])
