@@ -120,8 +120,11 @@ class Config:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not self.objective:
+            raise ValueError("objective needs at least one name, got none.")
+        for name in ("learning_rate", "adam_epsilon"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.processes and not (self.mesh and self.out):
             raise ValueError("processes need --mesh, over the devices of all, and --out.")
         if self.resume and self.out is None:

@@ -49,6 +49,10 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
         if self.latent > 63:
             raise ValueError(f"latent must be below the 64 pixels of a digit, got {self.latent}.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.resume and self.out is None:
+            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 class LinearNormal(nnx.Module):

@@ -110,6 +110,19 @@ def filled(folder: Path, name: str, content: bytes) -> Path:
 
 
 IN_PYTHON = {
+    # plans
+    "no validation": (
+        lambda tmp: plan(validation=Validation(lambda model: 0.0, every=0)),
+        "validation.every must be at least 1, got 0.",
+    ),
+    "no patience": (
+        lambda tmp: plan(validation=Validation(lambda model: 0.0, every=1, patience=0)),
+        "validation.patience must be at least 1, got 0.",
+    ),
+    "no checkpoints": (
+        lambda tmp: plan(checkpoint_every=0),
+        "checkpoint_every must be at least 1, got 0.",
+    ),
     # networks
     "a width of 0": (
         lambda tmp: MLP(8, (0,), 4, rngs=rngs()),
@@ -495,6 +508,26 @@ def test_in_python(name, tmp_path):
 
 
 ON_THE_COMMAND_LINE = {
+    "a negative epsilon": (
+        iwae,
+        ["--adam-epsilon", "-1"],
+        "Error parsing Config: adam_epsilon must be positive, got -1.0.",
+    ),
+    "no objective": (
+        iwae,
+        ["--objective"],
+        "Error parsing Config: objective needs at least one name, got none.",
+    ),
+    "a negative learning rate": (
+        linear_vae,
+        ["--learning-rate", "-1"],
+        "Error parsing Config: learning_rate must be positive, got -1.0.",
+    ),
+    "the digits' run to go on with": (
+        linear_vae,
+        ["--resume"],
+        "Error parsing Config: resume needs --out DIR, the run to go on with.",
+    ),
     "k 0": (iwae, ["--k", "0"], "Error parsing Config: k must be at least 1, got (0,)."),
     "k in words": (
         iwae,

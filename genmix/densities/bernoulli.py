@@ -31,7 +31,7 @@ def joint_log_prob(x: Shaped[ArrayLike, " d"], logits: Float[ArrayLike, " d"]) -
     sum_i log(1 + e_i) = log prod_i (1 + e_i), the product taken over a few entries at a time, so
     that it cannot overflow. Up to twice as fast as the plain sum, and off by a rounding error of 1
     an entry at most, where the plain sum is exact in both tails. What is differentiated is the
-    plain sum, which is faster then.
+    plain sum, which is faster then; -inf with zero gradient where any x is neither 0 nor 1.
     """
     x, logits = jnp.asarray(x), jnp.asarray(logits)
     signed = jnp.where(x == 1, -logits, logits)
@@ -46,7 +46,8 @@ def joint_log_prob(x: Shaped[ArrayLike, " d"], logits: Float[ArrayLike, " d"]) -
 @joint_log_prob.defjvp
 def _joint_log_prob_jvp(primals, tangents):
     x, logits = primals
-    return jax.jvp(lambda logits: jnp.sum(log_prob(x, logits)), (logits,), (tangents[1],))
+    value, tangent = jax.jvp(lambda l: jnp.sum(log_prob(x, l)), (logits,), (tangents[1],))
+    return value, jnp.where(jnp.all((x == 0) | (x == 1)), tangent, 0.0)
 
 
 def sample(key: Key[Array, ""], logits: Scalars) -> Float[Array, "*d"]:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from genmix.nets import pixels
+
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 Image = Float[Array, "_ _ _"]  # height, width, channels
 
@@ -85,7 +87,7 @@ class GatedPixelCNN(nnx.Module):
                 f"GatedPixelCNN expects one image of shape {(*self.shape, self.num_features)}, got "
                 f"{features.shape}; for a batch use jax.vmap."
             )
-        x = _with_ones(features.astype(self.out.kernel.dtype))
+        x = pixels.with_ones(features.astype(self.out.kernel.dtype))
         v = jnp.pad(x, ((1, 0), (0, 0), (0, 0)))[:-1]
         h = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         for layer, shift in zip(self.layers, self._shifts(cond), strict=True):
@@ -136,12 +138,12 @@ class GatedPixelCNN(nnx.Module):
             h, pixels_before = carry
             from_above, pixel_inputs = step
             kept = []
-            for layer, pixels, gates in zip(self.layers, pixels_before, from_above, strict=True):
-                window = jnp.concatenate([pixels, h[None]])
+            for layer, before, gates in zip(self.layers, pixels_before, from_above, strict=True):
+                window = jnp.concatenate([before, h[None]])
                 h = layer.beside_pixel(window, gates)
                 kept.append(window[1:])
             result, features = choose(pixel_inputs, self._outputs(h))
-            x = _with_ones(features.astype(h.dtype))
+            x = pixels.with_ones(features.astype(h.dtype))
             return (x, kept), (x, result)
 
         return visit
@@ -150,18 +152,7 @@ class GatedPixelCNN(nnx.Module):
         return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
 
     def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
-        """What the condition adds in each layer; one row and column if it is a vector."""
-        if not self.cond_size:
-            return [jnp.zeros((1, 1, 1), self.out.kernel.dtype)] * len(self.layers)
-        allowed = ((self.cond_size,), (*self.shape, self.cond_size))
-        shape = getattr(cond, "shape", None)
-        if shape not in allowed:
-            got = type(cond).__name__ if shape is None else f"shape {shape}"
-            raise ValueError(
-                f"GatedPixelCNN needs a cond of shape {allowed[0]} or {allowed[1]}, got {got}."
-            )
-        c = cond if len(shape) > 1 else cond[None, None]
-        return [context(c).astype(self.out.kernel.dtype) for context in self.contexts]
+        return pixels.shifts(self, self.contexts, len(self.layers), cond)
 
 
 class GatedLayer(nnx.Module):
@@ -231,7 +222,3 @@ def _convolve(x: Image, kernel: Array, padding: Sequence[tuple[int, int]]) -> Im
 
 def _pad_rows(x: Image, count: int) -> Image:
     return jnp.pad(x, ((count, 0), (0, 0), (0, 0)))
-
-
-def _with_ones(x: Float[Array, "*pixels channels"]) -> Float[Array, "*pixels _"]:
-    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)

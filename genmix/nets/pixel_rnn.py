@@ -8,6 +8,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from genmix.nets import pixels
+
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 Image = Float[Array, "_ _ _"]  # height, width, channels
 
@@ -69,7 +71,7 @@ class DiagonalBiLSTM(nnx.Module):
                 f"DiagonalBiLSTM expects one image of shape {(*self.shape, self.num_features)}, "
                 f"got {features.shape}; for a batch use jax.vmap."
             )
-        x = _with_ones(features.astype(self.out.kernel.dtype))
+        x = pixels.with_ones(features.astype(self.out.kernel.dtype))
         h = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         layers = zip(self.rightwards, self.leftwards, self._shifts(cond), strict=True)
         for i, (rightwards, leftwards, shift) in enumerate(layers):
@@ -130,7 +132,7 @@ class DiagonalBiLSTM(nnx.Module):
                 new_states.append(state)
                 seen.append(h)
             result, features = choose(pixel_inputs, self._outputs(h))
-            x = _with_ones(features.astype(h.dtype))
+            x = pixels.with_ones(features.astype(h.dtype))
             return (x, new_states), (x, seen[:-1], [h for h, _ in new_states], result)
 
         return visit
@@ -139,18 +141,7 @@ class DiagonalBiLSTM(nnx.Module):
         return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
 
     def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
-        """What the condition adds in each layer; one row and column if it is a vector."""
-        if not self.cond_size:
-            return [jnp.zeros((1, 1, 1), self.out.kernel.dtype)] * len(self.rightwards)
-        allowed = ((self.cond_size,), (*self.shape, self.cond_size))
-        shape = getattr(cond, "shape", None)
-        if shape not in allowed:
-            got = type(cond).__name__ if shape is None else f"shape {shape}"
-            raise ValueError(
-                f"DiagonalBiLSTM needs a cond of shape {allowed[0]} or {allowed[1]}, got {got}."
-            )
-        c = cond if len(shape) > 1 else cond[None, None]
-        return [context(c).astype(self.out.kernel.dtype) for context in self.contexts]
+        return pixels.shifts(self, self.contexts, len(self.rightwards), cond)
 
 
 class DiagonalCell(nnx.Module):
@@ -195,7 +186,3 @@ class DiagonalCell(nnx.Module):
         zero = jnp.zeros((height, self.width), gates.dtype)
         _, h = jax.lax.scan(visit, (zero, zero), (skewed, inside[..., None]))
         return h[row[:, None] + np.arange(width), row[:, None]]
-
-
-def _with_ones(x: Float[Array, "*pixels channels"]) -> Float[Array, "*pixels _"]:
-    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)

@@ -86,9 +86,14 @@ class Plan:
     debug: bool = False
 
     def __post_init__(self):
-        for name in ("num_rounds", "batch_size", "rounds_per_call"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        counts = ("num_rounds", "batch_size", "rounds_per_call", "checkpoint_every", "scatter_from")
+        values = {name: getattr(self, name) for name in counts}
+        if self.validation is not None:
+            values["validation.every"] = self.validation.every
+            values["validation.patience"] = self.validation.patience
+        for name, value in values.items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
         if self.average_decay is not None and not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}.")
         if self.validation is not None and self.validation.every % self.rounds_per_call:

@@ -39,7 +39,9 @@ def start(
         TypeError: if a term cannot be applied to the model.
     """
     names = [player.name for player in players]
-    if not names or len(set(names)) < len(names):
+    if not names:
+        raise ValueError("players is empty: a game needs at least one player.")
+    if len(set(names)) < len(names):
         raise ValueError(f"players need distinct names, got {names}.")
     order_key, noise_key = jax.random.split(key)
     return GameState(

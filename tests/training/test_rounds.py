@@ -199,7 +199,7 @@ def test_the_caller_s_model_survives():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: [], ValueError, r"players need distinct names, got \[\]"),
+        (lambda: [], ValueError, "players is empty: a game needs at least one player"),
         (lambda: players()[:1] * 2, ValueError, r"distinct names, got \['critic', 'critic'\]"),
         (
             lambda: [Player(loss=critic_loss, optimizer=optax.sgd(1.0), owns=("discriminator",))],
