@@ -6,10 +6,12 @@ from genmix.evaluation.bits_per_dim import (
     bits_per_dim_logit,
     bits_per_dim_unit_interval,
 )
+from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 
 __all__ = [
+    "Elbo",
     "LogLikelihood",
     "active_units",
     "activities",
@@ -17,6 +19,7 @@ __all__ = [
     "bits_per_dim",
     "bits_per_dim_logit",
     "bits_per_dim_unit_interval",
+    "elbo",
     "gradients",
     "log_likelihood",
     "pictures",

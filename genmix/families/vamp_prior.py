@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Samples, require_log_prob
+from genmix.capabilities import ExactDensity, Samples
 from genmix.families import weigh
 from genmix.families.latent_variable import LatentVariableModel
 
@@ -36,7 +36,12 @@ class VampPrior(nnx.Module):
     """
 
     def __init__(self, posterior: Any, pseudo_inputs: Inputs, *, bounds: Bounds = (0.0, 1.0)):
-        require_log_prob(posterior)
+        if not isinstance(posterior, ExactDensity):
+            raise TypeError(
+                f"{type(posterior).__name__} has no log_prob, so it cannot make a VampPrior, which "
+                "is a mixture of its densities: use a posterior that has one, such as a flow with "
+                "an inverse, or another prior."
+            )
         if not isinstance(posterior, Samples):
             raise TypeError(
                 f"{type(posterior).__name__} cannot make a VampPrior: it has no sample."
