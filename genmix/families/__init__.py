@@ -15,6 +15,7 @@ from genmix.families.flow import (
 )
 from genmix.families.full_normal import FullNormal
 from genmix.families.gaussian_mixture import GaussianMixture
+from genmix.families.implicit import Implicit
 from genmix.families.input_dropout import InputDropout
 from genmix.families.latent_variable import LatentVariableModel
 from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
@@ -36,6 +37,7 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "GaussianMixture",
+    "Implicit",
     "InputDropout",
     "LatentVariableModel",
     "LogisticMixtureLevels",

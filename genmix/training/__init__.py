@@ -1,6 +1,13 @@
 """Players, rounds and objectives: one loop trains everything."""
 
-from genmix.training import baselines, objectives, run_directory
+from genmix.training import (
+    adversarial,
+    baselines,
+    comparison,
+    distances,
+    objectives,
+    run_directory,
+)
 from genmix.training.fit import Fit, Plan, Validation, fit
 from genmix.training.objectives import Rate
 from genmix.training.player import Player
@@ -15,9 +22,12 @@ __all__ = [
     "Rate",
     "Term",
     "Validation",
+    "adversarial",
     "averaged_model",
     "baselines",
+    "comparison",
     "compile_rounds",
+    "distances",
     "fit",
     "objectives",
     "run_directory",

@@ -21,6 +21,13 @@ def test_of_a_linear_critic():
     np.testing.assert_allclose(gradient_penalty.r1(critic, REAL), 2.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("height", "expected"), [(0.25, 0.0), (0.5, 0.0), (1.0, 1.0)])
+def test_slopes_below_one_cost_nothing(height, expected):
+    critic = slope(jnp.full((2, 2), height))
+    value = gradient_penalty.wgan_lp(KEY(), critic, REAL, FAKE)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+
+
 def test_norms_are_of_each_event():
     """Half |x|^2 has the gradient x: r1 is half the mean of |x|^2."""
     critic = lambda x: 0.5 * jnp.sum(x**2)
@@ -47,10 +54,13 @@ def test_points_lie_between_each_at_its_own_place():
     np.testing.assert_allclose(points["a"], (1 - w) * REAL + w * FAKE, rtol=1e-5)
 
 
-def test_a_flat_critic_has_a_finite_gradient():
-    f = lambda w: gradient_penalty.wgan_gp(KEY(), slope(w), REAL, FAKE)
+@pytest.mark.parametrize(
+    ("penalty", "expected"), [(gradient_penalty.wgan_gp, 1.0), (gradient_penalty.wgan_lp, 0.0)]
+)
+def test_a_flat_critic_has_a_finite_gradient(penalty, expected):
+    f = lambda w: penalty(KEY(), slope(w), REAL, FAKE)
     value, gradient = jax.value_and_grad(f)(jnp.zeros((2, 2)))
-    assert value == 1.0
+    assert value == expected
     assert jnp.all(jnp.isfinite(gradient))
 
 
