@@ -3,6 +3,7 @@
 from genmix.nets import state
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
+from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
 from genmix.nets.mlp import MLP
@@ -10,6 +11,7 @@ from genmix.nets.nade import NADE
 from genmix.nets.pixel_cnn import GatedPixelCNN
 from genmix.nets.pixel_rnn import DiagonalBiLSTM
 from genmix.nets.rescale import Rescale
+from genmix.nets.spectral_norm import SpectralNorm, spectrally_normalized
 from genmix.nets.stepwise_made import StepwiseMADE
 
 __all__ = [
@@ -18,10 +20,14 @@ __all__ = [
     "NADE",
     "ConvDecoder",
     "ConvEncoder",
+    "DCGANCritic",
+    "DCGANGenerator",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
     "LowPrecision",
     "Rescale",
+    "SpectralNorm",
     "StepwiseMADE",
+    "spectrally_normalized",
     "state",
 ]
