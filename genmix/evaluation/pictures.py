@@ -220,6 +220,43 @@ def save_scatter(
     _save_figure(path, figure)
 
 
+def save_fields(
+    path: str | Path,
+    rows: Mapping[str, Mapping[str, Float[ArrayLike, "height width"]]],
+    extents: Mapping[str, tuple[float, float, float, float]],
+) -> None:
+    """Draw functions of the plane, such as densities, side by side: a row for each name.
+
+    The panels of a row share their colours, from zero to the largest value of the first one.
+
+    Args:
+        rows: {row: {column: values}}; the first index of the values goes upwards.
+        extents: (left, right, bottom, top) of the panels of each row.
+
+    Raises:
+        ValueError: if there is nothing to draw, or the rows differ in their columns.
+    """
+    from matplotlib.figure import Figure
+
+    columns = [list(row) for row in rows.values()]
+    if not columns or not columns[0] or any(names != columns[0] for names in columns):
+        raise ValueError(f"every row needs the same columns, at least one, got {columns}.")
+    height, width = len(rows), len(columns[0])
+    figure = Figure(figsize=(1.6 * width + 0.4, 1.6 * height + 0.3), dpi=130, layout="constrained")
+    every_axes = figure.subplots(height, width, squeeze=False)
+    for i, (name, row) in enumerate(rows.items()):
+        axes_row = every_axes[i]
+        top = float(np.max(np.asarray(row[columns[0][0]])))
+        for axes, (column, values) in zip(axes_row, row.items(), strict=True):
+            axes.imshow(np.asarray(values), origin="lower", extent=extents[name], vmin=0, vmax=top,
+                        cmap="magma", aspect="auto", interpolation="bilinear")  # fmt: skip
+            axes.set(xticks=[], yticks=[])
+            if i == 0:
+                axes.set_title(column, fontsize=9)
+        axes_row[0].set_ylabel(name.replace("_", " "), fontsize=9)
+    _save_figure(path, figure)
+
+
 def _draw_powers(axes: Any, log_points: np.ndarray, powers: Mapping[str, float]) -> None:
     """Grey lines of given slopes through the middle of a panel with logarithmic axes."""
     if not log_points.size:
