@@ -50,7 +50,9 @@ def run(
         i, beta, step = inputs
         key = jax.random.fold_in(path_key, i)
         weight = step * bridge.log_ratio(base.log_prob, log_target, particle.position)
-        position = _move(key, particle.position, base, log_target, make_kernel, beta, num_steps)
+        position, _ = bridge.move(
+            key, particle.position, base, log_target, make_kernel, beta, num_steps
+        )
         return Particle(position, particle.log_weight + weight), None
 
     steps = jnp.diff(betas)
@@ -90,7 +92,7 @@ def reverse(
     def anneal(particle, inputs):
         i, beta, step = inputs
         step_key = jax.random.fold_in(key, i)
-        position = _move(
+        position, _ = bridge.move(
             step_key, particle.position, base, log_target, make_kernel, beta, num_steps
         )
         weight = step * bridge.log_ratio(base.log_prob, log_target, position)
@@ -104,18 +106,3 @@ def _checked(inverse_temperatures: bridge.Schedule, num_steps: int) -> Array:
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
     return bridge.check_schedule(inverse_temperatures)
-
-
-def _move(
-    key: Key[Array, ""],
-    position: PyTree,
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
-    beta: Array,
-    num_steps: int,
-) -> PyTree:
-    kernel = make_kernel(bridge.logdensity(base.log_prob, log_target, beta), beta)
-
-    step = lambda i, state: kernel.step(jax.random.fold_in(key, i), state)[0]
-    return jax.lax.fori_loop(0, num_steps, step, kernel.init(position)).position

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, ArrayLike, Float, PyTree
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.mcmc import target
 
@@ -38,6 +39,28 @@ def log_ratio(
     """Log of target over base; -inf off the target's support. Times a step of beta, a weight."""
     base, end = target.value(log_base, position), target.value(log_target, position)
     return jnp.where(end == -jnp.inf, -jnp.inf, end - base)
+
+
+def move(
+    key: Key[Array, ""],
+    position: PyTree,
+    base: Any,
+    log_target: target.LogDensity,
+    make_kernel: MakeKernel,
+    beta: Array,
+    num_steps: int,
+) -> tuple[PyTree, Float[Array, ""]]:
+    """One particle num_steps further at a bridge; with its acceptance rate, 1 if it is not told."""
+    kernel = make_kernel(logdensity(base.log_prob, log_target, beta), beta)
+
+    def step(i, carry):
+        state, total = carry
+        state, info = kernel.step(jax.random.fold_in(key, i), state)
+        return state, total + getattr(info, "acceptance_rate", 1.0)
+
+    carry = kernel.init(position), jnp.zeros((), beta.dtype)
+    state, total = jax.lax.fori_loop(0, num_steps, step, carry)
+    return state.position, total / num_steps
 
 
 def check_schedule(inverse_temperatures: Schedule, *, first: bool = True) -> Array:

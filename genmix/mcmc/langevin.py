@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.mcmc import noise, preconditioner, target
-from genmix.mcmc.mala import State
+from genmix.mcmc.mala import State, propose
 from genmix.mcmc.metropolis_hastings import Info
 from genmix.mcmc.noise import Noise
 
@@ -30,11 +30,7 @@ class Kernel:
         return Noise(normal=noise.like(state.position))
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
-        half = jnp.sqrt(0.5 * self.step_size)
-        slope = preconditioner.apply_transpose(self.preconditioner, state.logdensity_grad)
-        step = jax.tree.map(lambda g, n: 2 * half * (half * g + n), slope, noise.normal)
-        step = preconditioner.apply(self.preconditioner, step)
-        new = self.init(jax.tree.map(jnp.add, state.position, step))
+        new, _, _ = propose(self, noise.normal, state)
         is_off_support = new.logdensity == -jnp.inf
         is_divergent = ~is_off_support & ~(jnp.isfinite(new.logdensity) & _is_finite(new))
         is_accepted = ~(is_off_support | is_divergent)

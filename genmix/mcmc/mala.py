@@ -37,12 +37,7 @@ class Kernel:
         return Noise(normal=noise.like(state.position), uniform=noise.scalar())
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
-        # In coordinates where the noise is standard: drift + noise, and there its way back.
-        half = jnp.sqrt(0.5 * self.step_size)
-        slope = preconditioner.apply_transpose(self.preconditioner, state.logdensity_grad)
-        step = jax.tree.map(lambda g, n: 2 * half * (half * g + n), slope, noise.normal)
-        step = preconditioner.apply(self.preconditioner, step)
-        new = self.init(jax.tree.map(jnp.add, state.position, step))
+        new, half, slope = propose(self, noise.normal, state)
         new_slope = preconditioner.apply_transpose(self.preconditioner, new.logdensity_grad)
         back = jax.tree.map(lambda n, g, h: n + half * (g + h), noise.normal, slope, new_slope)
         log_ratio = new.logdensity - state.logdensity + _half_square(noise.normal)
@@ -74,6 +69,20 @@ def build(
     target.require_positive("step_size", step_size)
     tril = preconditioner.factor("covariance", covariance)
     return Kernel(target.as_pytree(logdensity_fn), jnp.asarray(step_size), tril)
+
+
+def propose(kernel: Any, normal: PyTree, state: State) -> tuple[State, Array, PyTree]:
+    """A Langevin step, in coordinates where the noise is standard: drift + noise.
+
+    Returns:
+        The new state, the root of half the step size, and the gradient in those coordinates, from
+        which the way back follows.
+    """
+    half = jnp.sqrt(0.5 * kernel.step_size)
+    slope = preconditioner.apply_transpose(kernel.preconditioner, state.logdensity_grad)
+    step = jax.tree.map(lambda g, n: 2 * half * (half * g + n), slope, normal)
+    step = preconditioner.apply(kernel.preconditioner, step)
+    return kernel.init(jax.tree.map(jnp.add, state.position, step)), half, slope
 
 
 def _half_square(x: PyTree) -> Array:

@@ -159,19 +159,10 @@ def _move(
     beta: Array,
     num_steps: int,
 ) -> tuple[PyTree, Array]:
-    """All particles num_steps further, and their mean acceptance rate (1 if it is not told)."""
-    kernel = make_kernel(bridge.logdensity(base.log_prob, log_target, beta), beta)
-
-    def move(key, position):
-        def step(i, carry):
-            state, total = carry
-            state, info = kernel.step(jax.random.fold_in(key, i), state)
-            return state, total + getattr(info, "acceptance_rate", 1.0)
-
-        carry = kernel.init(position), jnp.zeros((), beta.dtype)
-        state, total = jax.lax.fori_loop(0, num_steps, step, carry)
-        return state.position, total / num_steps
-
+    """All particles num_steps further, and their mean acceptance rate."""
+    move = lambda key, position: bridge.move(
+        key, position, base, log_target, make_kernel, beta, num_steps
+    )
     keys = jax.random.split(key, jax.tree.leaves(position)[0].shape[0])
     position, rate = jax.vmap(move)(keys, position)
     return position, jnp.mean(rate)
