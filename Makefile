@@ -7,8 +7,10 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python -m experiments.iwae
 
+# Most of the time of a test is compilation, so `make test` optimizes little; `make test-all` tests
+# programs as users run them, and the slow tests too.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2
