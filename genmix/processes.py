@@ -60,3 +60,10 @@ def first_does(work: Callable[[], object]) -> None:
         raise error
     if has_failed:
         raise OSError("process 0 has stopped; its message says why.")
+
+
+def largest(value: int) -> int:
+    """The largest of the values that the processes give; all call it."""
+    if jax.process_count() == 1:
+        return value
+    return int(np.max(multihost_utils.process_allgather(np.array(value, np.int32))))

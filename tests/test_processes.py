@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,10 @@ def free_port() -> int:
         return listener.getsockname()[1]
 
 
-def launch(folder, commands, timeout=200):
+def launch(folder, commands, timeout=200, meanwhile=lambda started: None):
     """Exit code, stdout and stderr of each of the commands, run at once.
 
-    A lone process has one device, and one of several has two.
+    A lone process has one device, and one of several has two. `meanwhile` is given the processes.
     """
     started = []
     devices = f"--xla_force_host_platform_device_count={min(len(commands), 2)}"
@@ -40,6 +42,7 @@ def launch(folder, commands, timeout=200):
             )
         started.append(process)
     try:
+        meanwhile(started)
         codes = [process.wait(timeout=timeout) for process in started]
     finally:
         for process in started:
@@ -163,6 +166,37 @@ def test_an_experiment_in_two_processes(tmp_path):
     assert first[0] == second[0] == 2
 
 
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_the_run_of_all(tmp_path):
+    tiny = "--k 2 --objective iwae --particles 10 --hidden 8 --latent 2 --steps 3000".split()
+    log = tmp_path / "run" / "iwae-k2" / "metrics.jsonl"
+
+    def stop_the_second(started):
+        deadline = time.monotonic() + 100
+        while not log.exists() or len(log.read_text().splitlines()) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        started[1].send_signal(signal.SIGTERM)
+
+    def run(*more, **options):
+        address = f"127.0.0.1:{free_port()}"
+        mesh = ["--mesh", "data=2,particle=2", "--out", str(tmp_path / "run"), *more]
+        command = ["experiments.iwae", *tiny, *mesh]
+        commands = [[*command, "--processes", f"{address},{i}/2"] for i in range(2)]
+        return launch(tmp_path, commands, **options)
+
+    for code, _, error in run(meanwhile=stop_the_second):
+        assert code == 143, error
+        assert "stopped by SIGTERM after round" in error
+    steps, _ = read_metrics(log)["iwae"]
+    assert (log.parent / "checkpoints" / str(steps[-1])).is_dir()
+    assert steps[-1] < 3000
+    for code, _, error in run("--resume"):
+        assert code == 0, error
+    steps, _ = read_metrics(log)["iwae"]
+    assert steps.tolist() == list(range(60, 3001, 60))
+
+
 @pytest.mark.parametrize(
     "text", ["", "two", "localhost,0/2", "localhost:1234", "localhost:1234,2/2", "a:1,-1/2"]
 )
@@ -183,6 +217,10 @@ def test_without_a_launcher_nothing_is_found():
         timeout=120,
     )
     assert "ValueError: nothing here tells of other processes" in run.stderr
+
+
+def test_one_process_has_the_largest_value_alone():
+    assert processes.largest(7) == 7
 
 
 def test_what_the_first_process_cannot_do_it_says():

@@ -9,10 +9,14 @@ from genmix.evaluation.bits_per_dim import (
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
+from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
 
 __all__ = [
+    "Annealing",
+    "Bound",
     "Elbo",
     "LogLikelihood",
+    "Sandwich",
     "active_units",
     "activities",
     "baselines",
@@ -24,4 +28,6 @@ __all__ = [
     "log_likelihood",
     "pictures",
     "rates",
+    "sandwich",
+    "sandwich_of_simulated",
 ]

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Key, PyTree
 
-from genmix import sharding
+from genmix import processes, sharding
 from genmix.training import feed, finite, rounds, run_directory
 from genmix.training.checkpoints import Checkpoints
 from genmix.training.interruption import Interrupted, Interruption
@@ -129,7 +129,7 @@ def fit(
 
     A run with a directory may be killed at any moment: resumed, it ends with the same bits and the
     same metrics as if nothing had happened. At SIGINT or SIGTERM it finishes the rounds up to the
-    next report and saves them; not so with several hosts, which would wait for one another.
+    next report and saves them; of several processes it is enough that one gets the signal.
 
     Args:
         model: a part, or a module that holds those of all players.
@@ -152,21 +152,20 @@ def fit(
     with contextlib.ExitStack() as stack:
         stack.callback(run.feed.close)
         if plan.directory is not None:
-            if jax.process_count() == 1:
-                stack.enter_context(interruption)
+            stack.enter_context(interruption)
             run.open(Path(plan.directory), stack)
         if plan.label is not None and jax.process_index() == 0:
             bar = Progress(plan.label, total=plan.num_rounds, done=run.done)
             run.bar = stack.enter_context(bar)
-        while interruption.signum is None and not run.is_over():
+        while not (signum := processes.largest(interruption.signum or 0)) and not run.is_over():
             run.play()
         run.keep()
-    if interruption.signum is not None:
-        name = signal.Signals(interruption.signum).name
+    if signum:
+        name = signal.Signals(signum).name
         raise Interrupted(
             f"stopped by {name} after round {run.done} of {plan.num_rounds}, which is saved in "
             f"{plan.directory}: --resume with the same --out goes on from there",
-            interruption.signum,
+            signum,
         )
     return run.result()
 

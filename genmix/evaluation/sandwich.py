@@ -1,0 +1,226 @@
+"""Bounds on log p(x) of a latent-variable model from below, and on simulated data from above."""
+
+import dataclasses
+import functools
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key, PyTree
+
+from genmix.capabilities import ExactDensity, Samples
+from genmix.evaluation.elbo import elbo
+from genmix.evaluation.likelihood import log_likelihood
+from genmix.families.latent_variable import LatentVariableModel
+from genmix.mcmc import annealed_importance, bridge, hmc
+from genmix.nets import state
+
+
+class Bound(NamedTuple):
+    """A bound on log p(x) of each event, in nats; it holds for its expectation."""
+
+    values: np.ndarray  # [n]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.values))
+
+    @property
+    def standard_error(self) -> float:
+        """Of the mean, over the events."""
+        if len(self.values) < 2:
+            return math.nan
+        return float(np.std(self.values, ddof=1) / math.sqrt(len(self.values)))
+
+
+class Sandwich(NamedTuple):
+    """elbo <= iwae <= log p(x), ais <= log p(x), and log p(x) <= upper, in expectation.
+
+    The gap from `ais` to `upper` bounds the error of both.
+    """
+
+    elbo: Bound
+    iwae: Bound
+    ais: Bound
+    upper: Bound | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Annealing:
+    """How z is moved from the posterior q(z | x), or the prior, to p(z | x).
+
+    Attributes:
+        num_temperatures: bridges between the two, sigmoidally spaced.
+        step_size: of Hamiltonian Monte Carlo, in units of z; an acceptance of 0.65 is good.
+        num_leapfrog: of each trajectory.
+        num_chains: independent paths of each event, averaged inside the logarithm.
+        start: "posterior", which must know the density of any z, or "prior".
+    """
+
+    num_temperatures: int = 500
+    step_size: float = 0.1
+    num_leapfrog: int = 10
+    num_chains: int = 16
+    start: str = "posterior"
+
+    def __post_init__(self):
+        for name in ("num_temperatures", "num_leapfrog", "num_chains"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if not self.step_size > 0:
+            raise ValueError(f"step_size must be positive, got {self.step_size}.")
+        if self.start not in ("posterior", "prior"):
+            raise ValueError(f"start must be 'posterior' or 'prior', got {self.start!r}.")
+
+
+def sandwich(
+    key: Key[Array, ""],
+    model: LatentVariableModel,
+    x: PyTree,
+    *,
+    num_particles: int = 5000,
+    annealing: Annealing | None = None,
+) -> Sandwich:
+    """Three lower bounds on log p(x): ELBO, importance-weighted, annealed importance sampling.
+
+    Args:
+        x: events along the first axis of each array.
+        num_particles: of the importance-weighted bound; the ELBO's is averaged over 100.
+
+    Raises:
+        TypeError: if prior or likelihood has no exact density, or the posterior does not know the
+            density of any z and the annealing starts there.
+        ValueError: if there are no events, or num_particles is not positive.
+
+    Source: Wu et al. (2017), arXiv:1611.04273, section 3.
+    """
+    annealing = annealing or Annealing()
+    _require_densities(model, annealing)
+    elbo_key, iwae_key, ais_key = jax.random.split(key, 3)
+    lower = elbo(elbo_key, model, x)
+    iwae = log_likelihood(iwae_key, model, x, num_particles=num_particles)
+    x = jax.tree.map(jnp.asarray, x)
+    keys = jax.random.split(ais_key, jax.tree.leaves(x)[0].shape[0])
+    ais = np.asarray(_forward(keys, state.evaluating(model), x, annealing))
+    rates = np.sum(lower.rates, axis=1)
+    return Sandwich(Bound(lower.log_likelihood - rates), Bound(iwae.log_px), Bound(ais))
+
+
+def sandwich_of_simulated(
+    key: Key[Array, ""],
+    model: LatentVariableModel,
+    num_events: int,
+    *,
+    num_particles: int = 5000,
+    annealing: Annealing | None = None,
+) -> Sandwich:
+    """The bounds of `sandwich` on data drawn from the model itself, with an upper bound too.
+
+    Bidirectional Monte Carlo: the z that x was drawn from is an exact draw of p(z | x), from which
+    annealing runs backwards. So the upper bound holds for simulated data alone; that on real data
+    the annealing is as good, is an extrapolation.
+
+    Raises:
+        TypeError: as `sandwich`; also if prior or likelihood cannot be drawn from.
+        ValueError: if num_events or num_particles is not positive.
+
+    Source: Grosse, Ghahramani & Adams (2015), arXiv:1511.02543; Wu et al. (2017), arXiv:1611.04273.
+    """
+    annealing = annealing or Annealing()
+    _require_densities(model, annealing)
+    for role in ("prior", "likelihood"):
+        if not isinstance(getattr(model, role), Samples):
+            name = type(getattr(model, role)).__name__
+            raise TypeError(f"{name} has no sample, so no data can be simulated from this {role}.")
+    if num_events < 1:
+        raise ValueError(f"num_events must be at least 1, got {num_events}.")
+    draw_key, lower_key, upper_key = jax.random.split(key, 3)
+    quiet = state.evaluating(model)
+    z, x = _simulate(jax.random.split(draw_key, num_events), quiet)
+    lower = sandwich(lower_key, model, x, num_particles=num_particles, annealing=annealing)
+    keys = jax.random.split(upper_key, num_events)
+    upper = np.asarray(_backward(keys, quiet, z, x, annealing))
+    return lower._replace(upper=Bound(upper))
+
+
+class _Given:
+    """A part at one condition: the base from which a path starts."""
+
+    def __init__(self, part: Any, cond: PyTree):
+        self._part, self._cond = part, cond
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        if isinstance(self._part, Samples):
+            return self._part.sample(key, self._cond)
+        return self._part.sample_and_log_prob(key, self._cond)[0]
+
+    def log_prob(self, z: PyTree) -> Float[Array, ""]:
+        return self._part.log_prob(z, self._cond)
+
+
+def _problem(model: Any, x: PyTree, annealing: Annealing) -> tuple[Any, ...]:
+    """Base, target, kernels and schedule of one event's paths."""
+    model = state.fresh(model)
+    start = annealing.start == "posterior"
+    base = _Given(model.posterior, x) if start else _Given(model.prior, None)
+    joint = lambda z: model.prior.log_prob(z, None) + model.likelihood.log_prob(x, z)
+    kernel = lambda logdensity, beta: hmc.build(
+        logdensity, annealing.step_size, annealing.num_leapfrog
+    )
+    return base, joint, kernel, bridge.sigmoidal(annealing.num_temperatures)
+
+
+@functools.partial(jax.jit, static_argnames="annealing")
+def _forward(keys: Key[Array, " n"], model: Any, x: PyTree, annealing: Annealing) -> Array:
+    def one(event):
+        key, x = event
+        path = lambda key: annealed_importance.run(key, *_problem(model, x, annealing)).log_weight
+        log_weights = jax.vmap(path)(jax.random.split(key, annealing.num_chains))
+        return jax.nn.logsumexp(log_weights) - math.log(annealing.num_chains)
+
+    return jax.lax.map(one, (keys, x), batch_size=_EVENTS_AT_ONCE)
+
+
+@functools.partial(jax.jit, static_argnames="annealing")
+def _backward(
+    keys: Key[Array, " n"], model: Any, z: PyTree, x: PyTree, annealing: Annealing
+) -> Array:
+    def one(event):
+        key, z, x = event
+        problem = _problem(model, x, annealing)
+        path = lambda key: annealed_importance.reverse(key, z, *problem).log_weight
+        log_weights = jax.vmap(path)(jax.random.split(key, annealing.num_chains))
+        return math.log(annealing.num_chains) - jax.nn.logsumexp(-log_weights)
+
+    return jax.lax.map(one, (keys, z, x), batch_size=_EVENTS_AT_ONCE)
+
+
+_EVENTS_AT_ONCE = 32
+
+
+@jax.jit
+def _simulate(keys: Key[Array, " n"], model: Any) -> tuple[PyTree, PyTree]:
+    def one(key):
+        prior_key, likelihood_key = jax.random.split(key)
+        z = state.fresh(model).prior.sample(prior_key, None)
+        return z, state.fresh(model).likelihood.sample(likelihood_key, z)
+
+    return jax.vmap(one)(keys)
+
+
+def _require_densities(model: Any, annealing: Annealing) -> None:
+    for role in ("prior", "likelihood"):
+        part = getattr(model, role)
+        if not isinstance(part, ExactDensity):
+            raise TypeError(
+                f"{type(part).__name__} cannot be the {role} of a model whose p(x | z) p(z) is "
+                "annealed: it has no log_prob."
+            )
+    posterior = model.posterior
+    if annealing.start == "posterior" and not isinstance(posterior, ExactDensity):
+        raise TypeError(
+            f"{type(posterior).__name__} does not know the density of a z that it has not drawn: "
+            "anneal from the prior, Annealing(start='prior')."
+        )

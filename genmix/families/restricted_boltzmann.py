@@ -1,0 +1,243 @@
+"""Restricted Boltzmann machines: binary hidden units, and visible ones that are binary or normal.
+
+p(v, h) = h0(v) exp(b.v + c.h + v.W h) / Z. Given one layer the units of the other are independent,
+each of an exponential family whose natural parameter is its field, b + W h or c + W'v.
+"""
+
+import dataclasses
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree
+
+from genmix.densities import bernoulli, normal
+from genmix.densities.logistic import softplus
+from genmix.nets import state
+
+_MAX_ENUMERATED = 22  # hidden units: four million states
+_STATES_AT_ONCE = 2**10
+
+
+@runtime_checkable
+class Units(Protocol):
+    """Visible units by the base measure h0 and the log-partition function of their field."""
+
+    def log_base(self, v: Array) -> Array: ...
+
+    def log_partition(self, field: Array) -> Array: ...
+
+    def sample(self, key: Key[Array, ""], field: Array) -> Array: ...
+
+    def mean(self, field: Array) -> Array: ...
+
+    def field_of_mean(self, mean: Array) -> Array: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Binary:
+    """Zeros and ones; -inf elsewhere."""
+
+    def log_base(self, v: Array) -> Array:
+        return jnp.where((v == 0) | (v == 1), 0.0, jnp.where(jnp.isnan(v), jnp.nan, -jnp.inf))
+
+    def log_partition(self, field: Array) -> Array:
+        return softplus(field)
+
+    def sample(self, key: Key[Array, ""], field: Array) -> Array:
+        return bernoulli.sample(key, field)
+
+    def mean(self, field: Array) -> Array:
+        return jax.nn.sigmoid(field)
+
+    def field_of_mean(self, mean: Array) -> Array:
+        return jnp.log(mean) - jnp.log1p(-mean)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normal:
+    """Real numbers of variance 1 around their field: standardize the data."""
+
+    def log_base(self, v: Array) -> Array:
+        return normal.log_prob(v, 0.0, 1.0)
+
+    def log_partition(self, field: Array) -> Array:
+        return 0.5 * field**2
+
+    def sample(self, key: Key[Array, ""], field: Array) -> Array:
+        return normal.sample(key, field, 1.0)
+
+    def mean(self, field: Array) -> Array:
+        return field
+
+    def field_of_mean(self, mean: Array) -> Array:
+        return mean
+
+
+class RestrictedBoltzmann(nnx.Module):
+    """Density of v [num_visible], known up to its normalizer, and the Gibbs chain that draws it.
+
+    Source: Smolensky (1986); Hinton (2002), Neural Computation 14(8); Welling, Rosen-Zvi & Hinton
+    (2005), Exponential Family Harmoniums, for other visible units.
+    """
+
+    def __init__(
+        self, num_visible: int, num_hidden: int, *, visible: Units | None = None, rngs: nnx.Rngs
+    ):
+        """Small weights, no biases.
+
+        Args:
+            visible: `Binary()`, the default, or `Normal()`.
+
+        Raises:
+            ValueError: if there are no units.
+        """
+        for name, value in (("num_visible", num_visible), ("num_hidden", num_hidden)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        weights = 0.01 * jax.random.normal(rngs.params(), (num_visible, num_hidden))
+        self.weights = nnx.Param(weights)
+        self.visible_bias = nnx.Param(jnp.zeros(num_visible))
+        self.hidden_bias = nnx.Param(jnp.zeros(num_hidden))
+        self.visible = Binary() if visible is None else visible
+
+    def log_unnormalized(self, v: Float[ArrayLike, "..."], cond: PyTree = None) -> Float[Array, ""]:
+        """Minus the free energy: log of the sum over h of exp(-energy), in nats."""
+        del cond
+        v = self._checked(v)
+        log_base = jnp.sum(self.visible.log_base(v))
+        return log_base + v @ self.visible_bias[...] + jnp.sum(softplus(self.hidden_field(v)))
+
+    def hidden_field(self, v: Float[ArrayLike, "..."]) -> Float[Array, " h"]:
+        """Logits of the hidden units given the visible ones."""
+        return self._checked(v) @ self.weights[...] + self.hidden_bias[...]
+
+    def visible_field(self, h: Float[Array, " h"]) -> Float[Array, " v"]:
+        """Natural parameters of the visible units given the hidden ones."""
+        return self.weights[...] @ h + self.visible_bias[...]
+
+    def transition(self, key: Key[Array, ""], v: Float[ArrayLike, "..."]) -> Float[Array, " v"]:
+        """One step of block Gibbs sampling, which leaves p(v) invariant: h given v, v given h."""
+        hidden_key, visible_key = jax.random.split(key)
+        h = bernoulli.sample(hidden_key, self.hidden_field(v))
+        return self.visible.sample(visible_key, self.visible_field(h))
+
+    def mean(self, h: Float[Array, " h"]) -> Float[Array, " v"]:
+        """Mean of the visible units given the hidden ones."""
+        return self.visible.mean(self.visible_field(h))
+
+    def at(self, inverse_temperature: Any, base_field: Float[Array, " v"]) -> Any:
+        """The machine on the way from independent visible units, at 0, to this one, at 1."""
+        model = state.fresh(self)
+        between = (1 - inverse_temperature) * base_field
+        model.visible_bias[...] = between + inverse_temperature * self.visible_bias[...]
+        model.weights[...] = inverse_temperature * self.weights[...]
+        model.hidden_bias[...] = inverse_temperature * self.hidden_bias[...]
+        return model
+
+    def _checked(self, v: Any) -> Array:
+        v, expected = jnp.asarray(v), self.visible_bias[...].shape
+        if v.shape != expected:
+            raise ValueError(
+                f"RestrictedBoltzmann expects one v of shape {expected}, got {v.shape}; for a "
+                "batch use jax.vmap."
+            )
+        return v
+
+
+def log_partition(model: RestrictedBoltzmann) -> Float[Array, ""]:
+    """Exact log Z, in nats, by a sum over all states of the hidden units.
+
+    Raises:
+        ValueError: if there are more than 22 of them.
+    """
+    num_hidden = model.hidden_bias[...].size
+    if num_hidden > _MAX_ENUMERATED:
+        raise ValueError(
+            f"log_partition sums over 2^{num_hidden} states; up to {_MAX_ENUMERATED} hidden units "
+            "are possible: estimate it by log_partition_ais."
+        )
+    at_once = min(_STATES_AT_ONCE, 2**num_hidden)
+
+    def add(total, first):
+        numbers = first + jnp.arange(at_once)
+        states = (numbers[:, None] >> jnp.arange(num_hidden)[None]) & 1
+        h = states.astype(model.weights[...].dtype)
+        fields = jax.vmap(model.visible_field)(h)
+        terms = h @ model.hidden_bias[...] + jnp.sum(model.visible.log_partition(fields), axis=1)
+        return jnp.logaddexp(total, jax.nn.logsumexp(terms)), None
+
+    firsts = jnp.arange(2**num_hidden // at_once) * at_once
+    start = jnp.array(-jnp.inf, model.weights[...].dtype)
+    return jax.lax.scan(add, start, firsts)[0]
+
+
+def log_partition_ais(
+    key: Key[Array, ""],
+    model: RestrictedBoltzmann,
+    base_mean: Float[ArrayLike, "..."],
+    inverse_temperatures: Float[ArrayLike, " t"],
+) -> Float[Array, ""]:
+    """Log of one unbiased estimate of Z, by annealed importance sampling, in nats.
+
+    Average several inside the logarithm: log Z is then bounded from below in expectation, and the
+    negative log-likelihoods that it gives are too optimistic where the schedule is too coarse.
+
+    Args:
+        base_mean: mean of the independent visible units to start from, such as that of the data,
+            smoothed so that no binary unit is always the same.
+        inverse_temperatures: from 0 to 1, such as `salakhutdinov_schedule`.
+
+    Raises:
+        ValueError: if base_mean has another shape, or a mean of a binary unit is known and not
+            inside (0, 1).
+
+    Source: Salakhutdinov & Murray (2008), On the Quantitative Analysis of Deep Belief Networks.
+    """
+    base_mean, betas = jnp.asarray(base_mean), jnp.asarray(inverse_temperatures)
+    if base_mean.shape != model.visible_bias[...].shape:
+        raise ValueError(
+            f"base_mean must have shape {model.visible_bias[...].shape}, got {base_mean.shape}."
+        )
+    base_field = model.visible.field_of_mean(base_mean)
+    if not isinstance(base_field, Tracer) and not np.all(np.isfinite(base_field)):
+        raise ValueError(
+            "base_mean of binary units must be inside (0, 1): mix it with a half, as in "
+            "(sum(x) + 0.5) / (n + 1)."
+        )
+    start_key, path_key = jax.random.split(key)
+
+    def anneal(carry, inputs):
+        v, log_weight = carry
+        i, beta, next_beta = inputs
+        now, then = model.at(beta, base_field), model.at(next_beta, base_field)
+        # h0 cancels.
+        log_weight += then.log_unnormalized(v) - now.log_unnormalized(v)
+        return (then.transition(jax.random.fold_in(path_key, i), v), log_weight), None
+
+    v = model.visible.sample(start_key, base_field)
+    inputs = jnp.arange(betas.size - 1), betas[:-1], betas[1:]
+    (_, log_weight), _ = jax.lax.scan(anneal, (v, jnp.zeros((), v.dtype)), inputs)
+    num_hidden = model.hidden_bias[...].size
+    base = jnp.sum(model.visible.log_partition(base_field)) + num_hidden * jnp.log(2.0)
+    return base.astype(v.dtype) + log_weight
+
+
+def salakhutdinov_schedule(num_temperatures: int = 14_500) -> Float[np.ndarray, " t"]:
+    """Inverse temperatures denser towards 1: 500 to 0.5, 4,000 to 0.9 and 10,000 to 1, or shares.
+
+    Source: Salakhutdinov & Murray (2008), section 4.1.
+    """
+    if num_temperatures < 29:
+        raise ValueError(f"num_temperatures must be at least 29, got {num_temperatures}.")
+    low, middle = num_temperatures * 500 // 14_500, num_temperatures * 4000 // 14_500
+    high = num_temperatures - low - middle
+    pieces = (
+        np.linspace(0, 0.5, low, endpoint=False),
+        np.linspace(0.5, 0.9, middle, endpoint=False),
+        np.linspace(0.9, 1.0, high),
+    )
+    return np.concatenate(pieces)

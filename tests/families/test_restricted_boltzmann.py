@@ -1,0 +1,153 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from scipy import stats
+
+from genmix.families import restricted_boltzmann as rbm
+from genmix.families.restricted_boltzmann import Normal, RestrictedBoltzmann
+from genmix.nets import MLP
+from genmix.training import Player, compile_rounds, start
+from genmix.training.contrastive_divergence import contrastive_divergence, persistent
+
+V, H = 4, 3
+STATES = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=V)))
+
+
+def machine(num_visible=V, num_hidden=H, scale=1.0, visible=None, seed=0):
+    model = RestrictedBoltzmann(num_visible, num_hidden, visible=visible, rngs=nnx.Rngs(seed))
+    rng = np.random.default_rng(seed)
+    for parameter in (model.weights, model.visible_bias, model.hidden_bias):
+        shape = parameter[...].shape
+        parameter[...] = jnp.asarray(scale * rng.normal(size=shape), parameter[...].dtype)
+    return model
+
+
+def exact_log_probs(model):
+    log_weights = jax.vmap(model.log_unnormalized)(STATES)
+    return log_weights - jax.nn.logsumexp(log_weights)
+
+
+@pytest.mark.usefixtures("x64")
+def test_the_partition_function_is_the_sum_over_both_layers():
+    model = machine()
+    hidden = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=H)))
+    energies = [
+        v @ model.visible_bias[...] + h @ model.hidden_bias[...] + v @ model.weights[...] @ h
+        for v in STATES
+        for h in hidden
+    ]
+    expected = jax.nn.logsumexp(jnp.stack(energies))
+    np.testing.assert_allclose(rbm.log_partition(model), expected, rtol=1e-12)
+    of_visible = jax.nn.logsumexp(jax.vmap(model.log_unnormalized)(STATES))
+    np.testing.assert_allclose(of_visible, expected, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("x64")
+def test_normal_units_integrate_to_the_partition_function():
+    model = machine(1, H, visible=Normal())
+    grid = jnp.linspace(-15.0, 15.0, 3001)
+    density = jnp.exp(jax.vmap(model.log_unnormalized)(grid[:, None]))
+    integral = jnp.sum(density) * (grid[1] - grid[0])
+    np.testing.assert_allclose(jnp.log(integral), rbm.log_partition(model), rtol=1e-10)
+
+
+def test_the_chain_leaves_the_distribution_invariant():
+    """Chi-squared of 20,000 exact draws after a step, 15 degrees: false alarm 1e-4."""
+    model, n = machine(), 20_000
+    log_probs = exact_log_probs(model)
+    keys = jax.random.split(jax.random.key(0), 2)
+    v = STATES[jax.random.categorical(keys[0], log_probs, shape=(n,))]
+    moved = jax.jit(jax.vmap(model.transition))(jax.random.split(keys[1], n), v)
+    number = np.asarray(moved @ (2.0 ** jnp.arange(V)[::-1]), int)
+    observed = np.bincount(number, minlength=2**V)
+    expected = n * np.exp(np.asarray(log_probs, np.float64))
+    statistic = np.sum((observed - expected) ** 2 / expected)
+    assert statistic < stats.chi2.isf(1e-4, 2**V - 1)
+    assert np.any(moved != v)
+
+
+@pytest.mark.parametrize("visible", [None, Normal()])
+def test_annealing_finds_the_partition_function(visible):
+    """The mean of 500 weights is within 5 standard errors of Z: false alarm below 1e-5."""
+    model = machine(6, 4, visible=visible, scale=0.7)
+    estimate = jax.jit(
+        jax.vmap(
+            lambda key: rbm.log_partition_ais(
+                key, model, jnp.full(6, 0.4), rbm.salakhutdinov_schedule(60)
+            )
+        )
+    )
+    log_weights = estimate(jax.random.split(jax.random.key(0), 500))
+    ratios = np.exp(np.asarray(log_weights - rbm.log_partition(model), np.float64))
+    error = ratios.std() / np.sqrt(500)
+    assert error < 0.1
+    assert abs(ratios.mean() - 1) < 5 * error
+
+
+def exact_gradient(model, x):
+    value = lambda model: jnp.mean(jax.vmap(model.log_unnormalized)(x)) - rbm.log_partition(model)
+    return jax.grad(value)(model)
+
+
+@pytest.mark.parametrize("kind", ["contrastive divergence", "persistent"])
+def test_long_chains_give_the_gradient_of_the_likelihood(kind):
+    """20,000 chains of 30 steps: each entry within 5 standard errors, at most 0.5 / sqrt(20,000).
+
+    False alarm below 1e-4 over the 19 entries.
+    """
+    model, n = machine(scale=0.5), 20_000
+    x = jnp.tile(STATES[:5], (n // 5, 1))
+    term = contrastive_divergence(30) if kind == "contrastive divergence" else persistent(x, 30)
+    loss = lambda model: term(model, jax.random.key(1), x, term.init(model))[0]
+    got, expected = jax.jit(jax.grad(loss))(model), exact_gradient(model, x)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, -b, atol=5 * 0.5 / np.sqrt(n))
+        assert np.max(np.abs(b)) > 0.025
+
+
+def test_chains_travel_in_the_carry_and_few_at_once_move():
+    chains = jnp.zeros((8, V))
+    term = persistent(chains, 1, chains_at_once=3, restart=lambda key: jnp.full(V, 1.0))
+    player = Player(loss=term, optimizer=optax.sgd(0.1))
+    state = start(jax.random.key(0), machine(), [player])
+    program = compile_rounds([player], batch_size=4, num_rounds=1)
+    after, metrics = program(state, STATES)
+    (carry,) = jax.tree.leaves(after.carries)
+    assert carry.shape == (8, V)
+    assert 1 <= int(np.sum(np.any(np.asarray(carry) != 0, axis=1))) <= 3
+    assert np.isfinite(metrics["contrast"]).all()
+
+
+def test_what_is_no_state_has_density_zero():
+    model = machine()
+    assert model.log_unnormalized(jnp.array([0.0, 0.5, 1.0, 0.0])) == -jnp.inf
+    assert jnp.isnan(model.log_unnormalized(jnp.array([0.0, jnp.nan, 1.0, 0.0])))
+
+
+def test_refusals():
+    model, key = machine(), jax.random.key(0)
+    with pytest.raises(ValueError, match=r"expects one v of shape \(4,\), got \(2, 4\)"):
+        model.log_unnormalized(jnp.zeros((2, V)))
+    with pytest.raises(ValueError, match="num_hidden must be at least 1, got 0"):
+        RestrictedBoltzmann(V, 0, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"sums over 2\^23 states; up to 22 hidden units"):
+        rbm.log_partition(machine(2, 23))
+    with pytest.raises(ValueError, match=r"base_mean must have shape \(4,\), got \(3,\)"):
+        rbm.log_partition_ais(key, model, jnp.full(3, 0.5), rbm.salakhutdinov_schedule(29))
+    with pytest.raises(ValueError, match=r"base_mean of binary units must be inside \(0, 1\)"):
+        rbm.log_partition_ais(key, model, jnp.ones(V), rbm.salakhutdinov_schedule(29))
+    with pytest.raises(ValueError, match="num_temperatures must be at least 29, got 3"):
+        rbm.salakhutdinov_schedule(3)
+    with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
+        contrastive_divergence(0)
+    with pytest.raises(ValueError, match=r"chains_at_once must be between 1 and .* 2; got 3"):
+        persistent(jnp.zeros((2, V)), 1, chains_at_once=3)
+    with pytest.raises(ValueError, match="restart_rate must be between 0 and 1, got 2"):
+        persistent(jnp.zeros((2, V)), 1, restart_rate=2.0)
+    with pytest.raises(TypeError, match="MLP has no log_unnormalized"):
+        contrastive_divergence(1).init(MLP(2, (3,), 1, rngs=nnx.Rngs(0)))
