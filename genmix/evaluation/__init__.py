@@ -1,6 +1,6 @@
 """Evaluation: likelihoods, latents, baselines, and pictures to look at."""
 
-from genmix.evaluation import baselines, gradients, pictures
+from genmix.evaluation import baselines, classifier, gradients, pictures, sample_quality
 from genmix.evaluation.bits_per_dim import (
     bits_per_dim,
     bits_per_dim_logit,
@@ -9,6 +9,7 @@ from genmix.evaluation.bits_per_dim import (
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
+from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
 from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Bound",
     "Elbo",
     "LogLikelihood",
+    "SampleQuality",
     "Sandwich",
     "active_units",
     "activities",
@@ -23,11 +25,14 @@ __all__ = [
     "bits_per_dim",
     "bits_per_dim_logit",
     "bits_per_dim_unit_interval",
+    "classifier",
     "elbo",
+    "evaluate_samples",
     "gradients",
     "log_likelihood",
     "pictures",
     "rates",
+    "sample_quality",
     "sandwich",
     "sandwich_of_simulated",
 ]

@@ -1,0 +1,200 @@
+"""How good samples are, as a classifier of the same data set sees them, or known modes tell.
+
+No figure here is comparable with one that another classifier gave: state its accuracy beside them.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Key
+
+from genmix.capabilities import Samples
+from genmix.evaluation import classifier as classifiers
+from genmix.evaluation.classifier import Classifier
+from genmix.nets import state
+
+Features = Float[np.ndarray, "_ features"]
+Probabilities = Float[np.ndarray, "_ classes"]
+
+
+class SampleQuality(NamedTuple):
+    """Figures of a sample beside real events, in what a classifier makes of both.
+
+    Attributes:
+        frechet: distance of `frechet_distance`, 0 at best.
+        inception_score: of `inception_score`, at most the number of classes.
+        mode_score: of `mode_score`, at most the number of classes.
+        precision: share of samples that lie among the real events.
+        recall: share of real events that lie among the samples.
+        class_shares: how often each class is the most probable one.
+    """
+
+    frechet: float
+    inception_score: float
+    mode_score: float
+    precision: float
+    recall: float
+    class_shares: list[float]
+
+
+def evaluate_samples(
+    key: Key[Array, ""],
+    part: Any,
+    real: Float[ArrayLike, "m height width channels"],
+    classifier: Classifier,
+    *,
+    num_samples: int,
+    to_image: Callable[[Array], Array] = lambda x: x,
+) -> SampleQuality:
+    """Draw from any part that samples, and compare with real images.
+
+    Args:
+        real: held-out images in [0, 1].
+        classifier: trained on the same data set.
+        to_image: event -> image in [0, 1], such as a division by the number of levels.
+
+    Raises:
+        TypeError: if the part has no sample.
+        ValueError: if num_samples < 2.
+    """
+    if not isinstance(part, Samples):
+        raise TypeError(f"{type(part).__name__} has no sample, so its samples cannot be judged.")
+    if num_samples < 2:
+        raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
+    return of_images(classifier, draw(key, part, num_samples, to_image), real)
+
+
+def draw(
+    key: Key[Array, ""], part: Any, num_samples: int, to_image: Callable[[Array], Array]
+) -> Array:
+    """Images of samples, with networks in evaluation mode."""
+    quiet = state.evaluating(part)
+    one = lambda key: to_image(state.fresh(quiet).sample(key))
+    keys = jax.random.split(key, num_samples)
+    return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))(keys)
+
+
+def of_images(
+    classifier: Classifier,
+    images: Float[ArrayLike, "n height width channels"],
+    real: Float[ArrayLike, "m height width channels"],
+) -> SampleQuality:
+    """The figures of images that were drawn already, all in [0, 1]."""
+    fake_features, fake = classifiers.seen(classifier, images)
+    real_features, labels = classifiers.seen(classifier, real)
+    precision, recall = precision_and_recall(real_features, fake_features)
+    counts = np.bincount(np.argmax(fake, axis=1), minlength=fake.shape[1])
+    return SampleQuality(
+        frechet=frechet_distance(real_features, fake_features),
+        inception_score=inception_score(fake),
+        mode_score=mode_score(fake, np.mean(labels, axis=0)),
+        precision=precision,
+        recall=recall,
+        class_shares=[float(count / len(fake)) for count in counts],
+    )
+
+
+def frechet_distance(a: Features, b: Features) -> float:
+    """|difference of means|^2 + tr(A + B - 2 (A B)^(1/2)), with covariances A and B.
+
+    The squared 2-Wasserstein distance of two normals with these moments; for small samples of one
+    distribution it is well above 0.
+
+    Source: Heusel et al. (2017), arXiv:1706.08500, equation 6.
+    """
+    means = np.mean(a, axis=0), np.mean(b, axis=0)
+    first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
+    root = _square_root(first)
+    cross = np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)))
+    squares = np.sum((means[0] - means[1]) ** 2)
+    return float(squares + np.trace(first) + np.trace(second) - 2 * cross)
+
+
+def _square_root(matrix: np.ndarray) -> np.ndarray:
+    """Of a symmetric matrix without negative eigenvalues, up to rounding."""
+    values, vectors = np.linalg.eigh(matrix)
+    return (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T
+
+
+def inception_score(probabilities: Probabilities) -> float:
+    """exp E KL(p(y | x) || p(y)): between 1 and the number of classes.
+
+    Source: Salimans et al. (2016), arXiv:1606.03498, section 4.
+    """
+    return math.exp(float(np.mean(_kl(probabilities, np.mean(probabilities, axis=0)))))
+
+
+def mode_score(probabilities: Probabilities, real_marginal: Float[np.ndarray, " classes"]) -> float:
+    """Inception score times exp -KL(p(y) || p*(y)), with the shares p* of classes in real data.
+
+    Source: Che et al. (2017), arXiv:1612.02136, section 4.1.1, in the form of Xu et al. (2018),
+    arXiv:1806.07755, section 2.
+    """
+    marginal = np.mean(probabilities, axis=0)
+    return inception_score(probabilities) * math.exp(-float(_kl(marginal, real_marginal)))
+
+
+def _kl(p: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """KL(p || q) along the last axis, in nats; 0 log 0 is 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.sum(np.where(p > 0, p * (np.log(p) - np.log(q)), 0.0), axis=-1))
+
+
+def precision_and_recall(
+    real: Features, fake: Features, *, num_neighbours: int = 3
+) -> tuple[float, float]:
+    """Share of fake events among the real ones, and of real events among the fake ones.
+
+    An event is among others if it is no further from one of them than that one's k-th neighbour.
+
+    Raises:
+        ValueError: if there are not more events than neighbours.
+    Source: Kynkäänniemi et al. (2019), arXiv:1904.06991, equation 1.
+    """
+    if min(len(real), len(fake)) <= num_neighbours:
+        raise ValueError(
+            f"{num_neighbours} neighbours need more events, got {len(real)} real and {len(fake)} "
+            "fake ones."
+        )
+    across = _squared_distances(fake, real)
+    radius = lambda x: np.sort(_squared_distances(x, x), axis=1)[:, num_neighbours]
+    precision = np.mean(np.any(across <= radius(real)[None, :], axis=1))
+    recall = np.mean(np.any(across <= radius(fake)[:, None], axis=0))
+    return float(precision), float(recall)
+
+
+def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1)[None, :]
+    return np.maximum(squares - 2 * a @ b.T, 0)
+
+
+class Modes(NamedTuple):
+    """What samples make of a mixture whose modes are known.
+
+    Attributes:
+        covered: modes that are nearest to at least one sample of high quality.
+        high_quality: share of samples within three deviations of a mode.
+        smallest_share: of all samples, those of high quality at the rarest mode.
+    """
+
+    covered: int
+    high_quality: float
+    smallest_share: float
+
+
+def modes(
+    samples: Float[ArrayLike, "n dim"], centres: Float[ArrayLike, "modes dim"], scale: float
+) -> Modes:
+    """How a sample covers the modes of a mixture of round normals.
+
+    Source: Srivastava et al. (2017), arXiv:1705.07761, section 4.1.
+    """
+    samples, centres = np.asarray(samples, np.float64), np.asarray(centres, np.float64)
+    distances = np.linalg.norm(samples[:, None] - centres[None], axis=-1)
+    good = np.min(distances, axis=1) < 3 * scale
+    counts = np.bincount(np.argmin(distances, axis=1)[good], minlength=len(centres))
+    shares = counts / len(samples)
+    return Modes(int(np.sum(counts > 0)), float(np.mean(good)), float(np.min(shares)))

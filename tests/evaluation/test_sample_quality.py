@@ -1,0 +1,102 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from genmix.data import grey
+from genmix.evaluation import classifier as classifiers
+from genmix.evaluation import sample_quality
+from genmix.evaluation.classifier import Classifier
+from genmix.families import StandardNormal
+
+RNG = np.random.default_rng(0)
+
+
+def test_the_frechet_distance_of_normals():
+    """Of two diagonal ones: the difference of means, and that of the deviations, squared."""
+    z = RNG.normal(size=(50_000, 3))
+    z = (z - z.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z, rowvar=False)).T)
+    a, b = z * [1.0, 2.0, 0.5], z[::-1] * [2.0, 2.0, 1.0] + [1.0, 0.0, -2.0]
+    expected = 5.0 + 1.0 + 0.25
+    np.testing.assert_allclose(sample_quality.frechet_distance(a, b), expected, rtol=1e-8)
+    np.testing.assert_allclose(sample_quality.frechet_distance(a, a), 0.0, atol=1e-8)
+    turned = z @ np.linalg.qr(RNG.normal(size=(3, 3)))[0]
+    rotated = sample_quality.frechet_distance(turned * [1, 3, 1], z)
+    np.testing.assert_allclose(rotated, 4.0, rtol=1e-8)
+
+
+def test_scores_of_perfect_of_flat_and_of_missing_classes():
+    even, sure = np.full(4, 0.25), np.eye(4)
+    assert sample_quality.inception_score(sure) == pytest.approx(4.0)
+    assert sample_quality.inception_score(np.tile(even, (5, 1))) == pytest.approx(1.0)
+    assert sample_quality.mode_score(sure, even) == pytest.approx(4.0)
+    # Two of four classes: exp(ln 2) sure events, and KL ln 2 to the real shares.
+    assert sample_quality.inception_score(sure[:2]) == pytest.approx(2.0)
+    assert sample_quality.mode_score(sure[:2], even) == pytest.approx(1.0)
+
+
+def test_precision_and_recall_tell_narrow_samples_from_wild_ones():
+    """Of one distribution both are near 1; a narrow sample misses recall, a wide one precision."""
+    real = RNG.normal(size=(500, 2))
+    score = lambda fake: sample_quality.precision_and_recall(real, fake)
+    assert min(score(RNG.normal(size=(500, 2)))) > 0.85
+    precision, recall = score(0.2 * RNG.normal(size=(500, 2)))
+    assert precision > 0.95
+    assert recall < 0.3
+    precision, recall = score(5.0 * RNG.normal(size=(500, 2)))
+    assert precision < 0.3
+    assert recall > 0.95
+    assert score(real + 100.0) == (0.0, 0.0)
+
+
+def test_modes_are_counted_within_three_deviations():
+    centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    samples = np.array([[0.0, 0.2], [0.29, 0.0], [10.0, 0.31], [5.0, 5.0]])
+    found = sample_quality.modes(samples, centres, 0.1)
+    assert found == sample_quality.Modes(covered=1, high_quality=0.5, smallest_share=0.0)
+    assert sample_quality.modes(centres, centres, 0.1).smallest_share == pytest.approx(1 / 3)
+
+
+@pytest.mark.slow
+def test_a_classifier_of_digits_and_what_it_sees(tmp_path):
+    """It knows nine of ten test digits; test images score far better than noise."""
+    digits = grey.load_grey("digits")
+    train, test = (np.asarray(x) / 16 for x in (digits.train, digits.test))
+    assert digits.train_labels is not None
+    assert digits.test_labels is not None
+    labels = digits.train_labels
+    make = lambda: classifiers.train(
+        jax.random.key(0), train, labels, num_steps=500, directory=tmp_path
+    )
+    judge = make()
+    assert classifiers.accuracy(judge, test, digits.test_labels) > 0.9
+    again = make()  # from the directory
+    np.testing.assert_array_equal(again.out.kernel[...], judge.out.kernel[...])
+    good = sample_quality.of_images(judge, train[:300], test)
+    bad = sample_quality.evaluate_samples(
+        jax.random.key(0),
+        StandardNormal((8, 8, 1)),
+        test,
+        judge,
+        num_samples=300,
+        to_image=jax.nn.sigmoid,
+    )
+    assert good.frechet < 0.1 * bad.frechet
+    assert good.mode_score > 7.0 > 5.0 > bad.mode_score
+    assert min(good.precision, good.recall) > 0.6
+    assert bad.precision < 0.1
+    assert sum(good.class_shares) == pytest.approx(1.0)
+
+
+def test_mistakes_are_refused():
+    judge = Classifier((8, 8, 1), 3, rngs=nnx.Rngs(0))
+    real, part = jnp.zeros((5, 8, 8, 1)), StandardNormal((8, 8, 1))
+    with pytest.raises(TypeError, match="object has no sample, so its samples cannot be judged"):
+        sample_quality.evaluate_samples(jax.random.key(0), object(), real, judge, num_samples=5)
+    with pytest.raises(ValueError, match="num_samples must be at least 2, got 1"):
+        sample_quality.evaluate_samples(jax.random.key(0), part, real, judge, num_samples=1)
+    with pytest.raises(ValueError, match="3 neighbours need more events, got 3 real and 5"):
+        sample_quality.precision_and_recall(np.zeros((3, 2)), np.zeros((5, 2)))
+    with pytest.raises(ValueError, match="as many labels as images, got 4 for 5"):
+        classifiers.train(jax.random.key(0), real, jnp.zeros(4, int))
