@@ -104,11 +104,11 @@ def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
     for name, (components, initial) in kinds(config).items():
         x = images(name)
         train, test = jnp.asarray(x[:NUM_TRAIN]), x[NUM_TRAIN:]
-        centers = em.plus_plus(start_key, train, config.components)
+        centers = em.plus_plus(jax.random.clone(start_key), train, config.components)
         start = em.start_at(centers, components, initial, train)
         for method, run in methods(config, components).items():
             began = time.perf_counter()
-            result = jax.block_until_ready(jax.jit(run)(run_key, start, train))
+            result = jax.block_until_ready(jax.jit(run)(jax.random.clone(run_key), start, train))
             seconds = time.perf_counter() - began
             train_nats, _ = evaluate(components, result.mixture, x[:NUM_TRAIN])
             test_nats, error = evaluate(components, result.mixture, test)
