@@ -31,7 +31,7 @@ Method = Literal["exact", "cd", "pcd"]
 POINTS = {"two_moons": toy_2d.two_moons, "pinwheel": toy_2d.pinwheel, "rings": toy_2d.rings}
 HALF_WIDTH = 5.0
 """Of the square that is summed over."""
-CELLS = 250
+CELLS = 120
 """Along each side of the square."""
 
 
@@ -163,8 +163,8 @@ def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
     extent = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
     for name in config.points:
         test = draw_points(name, config.seed + 2, 10_000)
-        counts, _, _ = np.histogram2d(*test.T[::-1], bins=CELLS // 5, range=[extent[:2]] * 2)
-        cell = (2 * HALF_WIDTH / (CELLS // 5)) ** 2
+        counts, _, _ = np.histogram2d(*test.T[::-1], bins=CELLS // 3, range=[extent[:2]] * 2)
+        cell = (2 * HALF_WIDTH / (CELLS // 3)) ** 2
         panels: dict[str, np.ndarray] = {"points": counts / len(test) / cell}
         for method in config.methods:
             result = train(config, name, method, out / f"{name}-{method}")

@@ -13,9 +13,10 @@ from jaxtyping import Array, ArrayLike, Float, Key
 from genmix.mcmc import noise, target
 from genmix.mcmc.gibbs import Info, State
 from genmix.mcmc.noise import Noise
+from genmix.mcmc.record import record
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Key, PyTree, UInt32
 
-from genmix.mcmc import noise, threefry
+from genmix.mcmc import noise, record, threefry
 
 _BLOCK_BYTES = 2**18  # noise that is drawn at once stays in a core's cache
 
@@ -40,7 +40,7 @@ class Compiled(NamedTuple):
     """A kernel apart: its arrays are arguments of `jit`, the rest (functions) a constant."""
 
     arrays: tuple[Any, ...]
-    constants: tuple[Any, ...]  # hashable: (structure, leaves that are no arrays)
+    constants: tuple[Any, ...]  # hashable: (structure, its classes, leaves that are no arrays)
 
 
 def apart(kernel: Any) -> Compiled:
@@ -49,12 +49,12 @@ def apart(kernel: Any) -> Compiled:
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
     arrays = tuple(leaf for leaf, yes in zip(leaves, is_array, strict=True) if yes)
     others = tuple(None if yes else leaf for leaf, yes in zip(leaves, is_array, strict=True))
-    return Compiled(arrays, (structure, others))
+    return Compiled(arrays, (structure, record.classes(structure), others))
 
 
 def together(arrays: tuple[Any, ...], constants: tuple[Any, ...]) -> Any:
     """The kernel again."""
-    structure, others = constants
+    structure, _, others = constants
     rest = iter(arrays)
     return jax.tree.unflatten(structure, [next(rest) if x is None else x for x in others])
 

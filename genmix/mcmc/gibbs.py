@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from genmix.mcmc import target, threefry
+from genmix.mcmc.record import record
 
 
 class State(NamedTuple):
@@ -24,7 +25,7 @@ class Info(NamedTuple):
     is_divergent: Array  # the conditionals gave a number that is not finite; the move was refused
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -11,11 +11,12 @@ from genmix.mcmc import metropolis_hastings, noise, preconditioner, target
 from genmix.mcmc.mala import State
 from genmix.mcmc.metropolis_hastings import Info
 from genmix.mcmc.noise import Noise
+from genmix.mcmc.record import record
 
 _MAX_ENERGY_ERROR = 1000.0  # beyond it a trajectory has left what leapfrog can follow
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -9,6 +9,7 @@ from jaxtyping import Array, Key, PyTree
 
 from genmix.mcmc import metropolis_hastings, target
 from genmix.mcmc.metropolis_hastings import Info
+from genmix.mcmc.record import record
 
 
 class State(NamedTuple):
@@ -19,7 +20,7 @@ class State(NamedTuple):
     log_proposal: Array  # ()
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

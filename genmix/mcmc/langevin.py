@@ -11,9 +11,10 @@ from genmix.mcmc import noise, preconditioner, target
 from genmix.mcmc.mala import State, propose
 from genmix.mcmc.metropolis_hastings import Info
 from genmix.mcmc.noise import Noise
+from genmix.mcmc.record import record
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from genmix.mcmc import metropolis_hastings, noise, preconditioner, target
 from genmix.mcmc.metropolis_hastings import Info
 from genmix.mcmc.noise import Noise
+from genmix.mcmc.record import record
 
 
 class State(NamedTuple):
@@ -20,7 +21,7 @@ class State(NamedTuple):
     logdensity_grad: Any  # as position
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from genmix.mcmc import target
+from genmix.mcmc.record import record
 
 
 class State(NamedTuple):
@@ -56,7 +57,7 @@ def _logdensity(state: Any) -> Array:
     return state.logdensity
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -10,9 +10,10 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from genmix.mcmc import metropolis_hastings, noise, preconditioner, target
 from genmix.mcmc.metropolis_hastings import Info, State
 from genmix.mcmc.noise import Noise
+from genmix.mcmc.record import record
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -6,7 +6,7 @@ bit: a loop over calls of one size, which compile once, is where a progress bar 
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,11 +15,11 @@ from jaxtyping import Array
 
 from genmix import sharding
 from genmix.mcmc import chains as many
+from genmix.mcmc import layout as layouts
 from genmix.mcmc import summary
 from genmix.mcmc.chains import Chains
+from genmix.mcmc.layout import Layout
 from genmix.mcmc.summary import Summary
-
-Layout = Literal["first", "last"]
 
 
 class Draws(NamedTuple):
@@ -30,7 +30,7 @@ class Draws(NamedTuple):
 
 
 def advance(
-    chains: Chains, kernel: Any, *, num_steps: int, layout: Layout = "first"
+    chains: Chains, kernel: Any, *, num_steps: int, layout: Layout = "auto"
 ) -> tuple[Chains, dict[str, Array]]:
     """Chains num_steps further, as for burn-in, and the kernel's mean diagnostics.
 
@@ -47,13 +47,13 @@ def sample(
     num_draws: int,
     thinning: int = 1,
     of: Callable[[Any], Any] | None = None,
-    layout: Layout = "first",
+    layout: Layout = "auto",
 ) -> tuple[Chains, Draws]:
     """Chains num_draws * thinning steps further, with every thinning-th position stored.
 
     Args:
         of: position -> what is stored; all of it, if not given.
-        layout: which axis chains are inside, for speed alone.
+        layout: which axis chains are inside, for speed alone; "auto" follows the target.
 
     Raises:
         ValueError: if num_draws or thinning < 1.
@@ -70,7 +70,7 @@ def summarize(
     batch_size: int,
     of: Callable[[Any], Any] | None = None,
     covariance: bool = False,
-    layout: Layout = "first",
+    layout: Layout = "auto",
 ) -> tuple[Chains, Summary]:
     """Chains num_batches * batch_size steps further, with moments instead of draws.
 
@@ -79,7 +79,7 @@ def summarize(
         batch_size: steps in a batch, many times the autocorrelation time for the ESS to be right.
         of: position -> what is summarized; all of it, if not given.
         covariance: whether to add up the d x d covariance too, d**2 operations a step and chain.
-        layout: which axis chains are inside, for speed alone.
+        layout: which axis chains are inside, for speed alone; "auto" follows the target.
 
     Raises:
         ValueError: for other numbers of batches, or batch_size < 1.
@@ -101,10 +101,9 @@ def _run(
     for name, count in counts.items():
         if count < 1:
             raise ValueError(f"{name} must be at least 1, got {count}.")
-    if layout not in ("first", "last"):
-        raise ValueError(f"layout must be 'first' or 'last', got {layout!r}.")
     arrays, constants = many.apart(kernel)
-    options |= {"chains_last": layout == "last", "is_split": sharding.axis_size("chain") > 1}
+    chains_last = layouts.chains_last(layout, chains, kernel)
+    options |= {"chains_last": chains_last, "is_split": sharding.axis_size("chain") > 1}
     return run(chains, arrays, constants=constants, **counts, **options)
 
 

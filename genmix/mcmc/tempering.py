@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
 from genmix.mcmc import bridge, target
+from genmix.mcmc.record import record
 
 
 class State(NamedTuple):
@@ -26,7 +27,7 @@ class Info(NamedTuple):
     is_invalid: Array  # a replica was where its log-density is not finite
 
 
-@jax.tree_util.register_dataclass
+@record
 @dataclasses.dataclass(frozen=True)
 class Kernel:
     """See `build`."""

@@ -1,5 +1,6 @@
 """The chain runner: bit-for-bit resumption, layouts, streaming summaries, warm-up, bad inputs."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -91,6 +92,37 @@ def test_layouts_give_the_same_chains(make):
         first = run(chains, kernel, layout="first", **options)
         last = run(chains, kernel, layout="last", **options)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), first, last)
+
+
+def test_kernels_and_targets_of_one_structure_are_told_apart():
+    """JAX calls the structures of two registered dataclasses equal if their fields are as many."""
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Normal:
+        scale: jax.Array
+
+        def __call__(self, x):
+            return -0.5 * jnp.sum((x / self.scale) ** 2)
+
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Quartic:
+        scale: jax.Array
+
+        def __call__(self, x):
+            return -0.25 * jnp.sum((x / self.scale) ** 4)
+
+    def run(build, target):
+        kernel = build(target(jnp.ones(())), 0.5)
+        chains = mcmc.start(jax.random.key(0), kernel, jnp.ones((3, 2)))
+        chains, _ = mcmc.advance(chains, kernel, num_steps=2)
+        return np.asarray(chains.state.logdensity), type(chains.state)
+
+    builds = (mcmc.random_walk.build, mcmc.mala.build, mcmc.langevin.build)
+    ends = [run(build, target) for target in (Normal, Quartic) for build in builds]
+    assert len({tuple(values.tolist()) for values, _ in ends}) == len(ends)
+    assert ends[0][1] is not ends[1][1]
 
 
 def test_streaming_summaries_are_those_of_the_draws():

@@ -1,0 +1,76 @@
+"""Which axis chains are inside a run: the first, or the last, whichever is faster for the target.
+
+A kernel moves one chain; mapped over the last axis its arrays are [dim, chains], so that every
+elementwise operation works on long rows, however few dimensions a position has. But a large product
+of the target's own matrix with each position is one matrix product if the chains come first.
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import jax
+
+from genmix.mcmc.chains import apart, together
+
+Layout = Literal["auto", "first", "last"]
+
+_LARGEST = 4096
+"""Multiply-adds of one chain's matrix product, up to which chains go last on a CPU."""
+
+
+def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
+    """The choice for these chains; it depends on shapes alone, so that reruns choose alike.
+
+    Raises:
+        ValueError: if layout is none of the three.
+    """
+    if layout not in ("auto", "first", "last"):
+        raise ValueError(f"layout must be 'auto', 'first' or 'last', got {layout!r}.")
+    if layout != "auto":
+        return layout == "last"
+    return jax.default_backend() == "cpu" and largest_product(kernel, chains.state) <= _LARGEST
+
+
+def largest_product(kernel: Any, states: Any) -> float:
+    """Multiply-adds of the largest matrix product in one transition of one chain; inf for others.
+
+    Others are convolutions, factorizations and triangular solves, which want chains first, too.
+    """
+    shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype)
+    one = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
+    arrays, constants = apart(kernel)
+    states, structure = jax.tree.flatten(jax.tree.map(one, states))
+    return _largest_product(tuple(map(shape, arrays)), constants, tuple(states), structure)
+
+
+@functools.lru_cache(maxsize=256)
+def _largest_product(arrays: Any, constants: Any, states: Any, structure: Any) -> float:
+    def step(arrays, key, state):
+        return together(arrays, constants).step(key, state)
+
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    jaxpr = jax.make_jaxpr(step)(arrays, key, jax.tree.unflatten(structure, states))
+    return max(map(_size, _equations(jaxpr.jaxpr)), default=0.0)
+
+
+def _equations(jaxpr: Any) -> Iterator[Any]:
+    """All equations of a program, those of its loops and branches too."""
+    is_program = lambda leaf: hasattr(leaf, "eqns") or hasattr(leaf, "jaxpr")
+    for equation in jaxpr.eqns:
+        yield equation
+        for leaf in jax.tree.leaves(equation.params, is_leaf=is_program):
+            if is_program(leaf):
+                yield from _equations(getattr(leaf, "jaxpr", leaf))
+
+
+def _size(equation: Any) -> float:
+    name = equation.primitive.name
+    if name in ("conv_general_dilated", "triangular_solve", "cholesky"):
+        return math.inf
+    if name != "dot_general":
+        return 0.0
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    left, out = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    return float(math.prod(out) * math.prod(left[i] for i in contracted))

@@ -1,0 +1,49 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from genmix import mcmc
+from genmix.mcmc import layout
+
+
+def start(logdensity_fn, dim, make=mcmc.random_walk.build):
+    kernel = make(logdensity_fn, 0.1)
+    positions = jax.random.normal(jax.random.key(0), (4, dim))
+    return mcmc.start(jax.random.key(1), kernel, positions), kernel
+
+
+MATRIX = np.random.default_rng(0).normal(size=(100, 50)).astype(np.float32)
+
+
+def regression(x):
+    """A product of 100 x 50 with the position, inside a loop."""
+    body = lambda total, _: (total - jnp.sum(jnp.tanh(jnp.asarray(MATRIX) @ x)), None)
+    return jax.lax.scan(body, jnp.zeros(()), length=2)[0]
+
+
+@pytest.mark.parametrize("make", [mcmc.random_walk.build, mcmc.mala.build])
+def test_products_are_found_and_large_ones_put_chains_first(make):
+    chains, kernel = start(regression, 50, make)
+    assert layout.largest_product(kernel, chains.state) == 5000
+    assert not layout.chains_last("auto", chains, kernel)
+    chains, kernel = start(lambda x: -jnp.sum(x**4), 50, make)
+    assert layout.largest_product(kernel, chains.state) == 0
+    assert layout.chains_last("auto", chains, kernel)
+    chains, kernel = start(lambda x: -x @ jnp.diag(jnp.arange(1.0, 11.0)) @ x, 10, make)
+    assert layout.largest_product(kernel, chains.state) == 100
+    assert layout.chains_last("auto", chains, kernel)
+
+
+def test_convolutions_and_factorizations_put_chains_first():
+    signal = lambda x: -jnp.sum(jnp.convolve(x, jnp.ones(3)) ** 2)
+    factor = lambda x: -jnp.sum(jnp.linalg.cholesky(jnp.eye(3) + jnp.outer(x, x)) ** 2)
+    for logdensity_fn in (signal, factor):
+        chains, kernel = start(logdensity_fn, 3)
+        assert not layout.chains_last("auto", chains, kernel)
+
+
+def test_other_names_are_refused():
+    chains, kernel = start(lambda x: -jnp.sum(x**2), 2)
+    with pytest.raises(ValueError, match="layout must be 'auto', 'first' or 'last', got 'middle'"):
+        layout.chains_last("middle", chains, kernel)
