@@ -17,16 +17,28 @@ LogDensity = Callable[[Any], Any]
 def as_pytree(f: Callable) -> Partial:
     """A function as a pytree, so that the arrays it owns are arguments of `jit`, not constants.
 
-    They are those of a `jax.tree_util.Partial`, and of the owner of a bound method if that is a
-    pytree of arrays, such as a module. A closure keeps its arrays as constants.
+    They are those of a `jax.tree_util.Partial`, of a callable that is a pytree of arrays, such as a
+    module, and of the owner of a bound method if that is one. A closure keeps its arrays as
+    constants.
     """
     if isinstance(f, Partial):
         return f
+    if _is_pytree_of_arrays(f):
+        return Partial(_call, f)
     owner = getattr(f, "__self__", None)
-    leaves = jax.tree.leaves(owner)
-    if leaves and leaves[0] is not owner and all(isinstance(leaf, jax.Array) for leaf in leaves):
+    if _is_pytree_of_arrays(owner):
         return Partial(f.__func__, owner)  # pyright: ignore[reportFunctionMemberAccess]
     return Partial(f)
+
+
+def _is_pytree_of_arrays(tree: Any) -> bool:
+    leaves = jax.tree.leaves(tree)
+    is_tree = bool(leaves) and leaves[0] is not tree
+    return is_tree and all(isinstance(leaf, jax.Array) for leaf in leaves)
+
+
+def _call(f: Callable, *args: Any) -> Any:
+    return f(*args)
 
 
 def as_position(position: PyTree, *, real: bool = True) -> Any:
