@@ -6,6 +6,7 @@ from genmix.evaluation.bits_per_dim import (
     bits_per_dim_logit,
     bits_per_dim_unit_interval,
 )
+from genmix.evaluation.decomposition import decomposition
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
@@ -26,6 +27,7 @@ __all__ = [
     "bits_per_dim_logit",
     "bits_per_dim_unit_interval",
     "classifier",
+    "decomposition",
     "elbo",
     "evaluate_samples",
     "gradients",
