@@ -34,7 +34,7 @@ Shape = Literal[
     "two_moons", "pinwheel", "checkerboard", "eight_gaussians", "two_spirals", "rings", "banana"
 ]
 Density = Literal[
-    "nice", "realnvp", "glow", "maf", "spline-coupling", "spline-maf", "naf", "planar", "sylvester"
+    "nice", "realnvp", "glow", "maf", "spline", "spline-maf", "naf", "planar", "sylvester"
 ]
 
 WALL = 0.1
@@ -56,7 +56,7 @@ class Config:
         "realnvp",
         "glow",
         "maf",
-        "spline-coupling",
+        "spline",
         "spline-maf",
         "naf",
         "planar",
@@ -201,7 +201,7 @@ def density_bijector(name: str, rngs: nnx.Rngs) -> Any:
                 bij.Reverse(),
             ],
         ),
-        "spline-coupling": (4, lambda: [coupling(spline), bij.Reverse()]),
+        "spline": (4, lambda: [coupling(spline), bij.Reverse()]),
         "spline-maf": (
             2,
             lambda: [bij.masked_autoregressive(made(spline), spline), bij.Reverse()],

@@ -4,6 +4,7 @@ from genmix.nets import state
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
+from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
 from genmix.nets.mlp import MLP
@@ -24,6 +25,7 @@ __all__ = [
     "DCGANGenerator",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
+    "GlowNetwork",
     "LowPrecision",
     "Rescale",
     "SpectralNorm",

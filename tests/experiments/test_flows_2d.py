@@ -68,9 +68,8 @@ def test_depth_brings_a_flow_nearer_and_its_weights_to_the_integral(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", flows_2d.Config().density)
 def test_every_density_is_one_and_trains(tmp_path, name):
-    config = flows_2d.Config(
-        flow=(), density=(name,), shape=("pinwheel",), out=tmp_path, **(TINY | {"points": 2000})
-    )
+    options: dict[str, Any] = TINY | {"points": 2000}
+    config = flows_2d.Config(flow=(), density=(name,), shape=("pinwheel",), out=tmp_path, **options)
     row = flows_2d.main(config)["points"][0]
     assert np.isfinite(row["pinwheel"])
     data, _ = flows_2d.points_of(config)

@@ -1,0 +1,294 @@
+"""Flows as densities of grey images, in bits per dimension: python -m experiments.density_flows.
+
+Levels get uniform noise and, but for NICE, go through the logit map; the bits are those of the
+levels themselves. Defaults train on scikit-learn's digits in minutes on two CPU cores.
+"""
+
+import dataclasses
+import datetime
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from genmix import bijectors as bij
+from genmix import command_line, evaluation
+from genmix.data import Dataset, grey
+from genmix.evaluation import pictures
+from genmix.families import Dequantized, StandardNormal, transformed
+from genmix.nets import MADE, MLP, GlowNetwork
+from genmix.training import Fit, Plan, Player, Validation, fit, objectives, run_directory
+
+Flow = Literal["nice", "realnvp", "spline", "maf", "realnvp-multiscale", "glow"]
+ON_IMAGES = ("realnvp-multiscale", "glow")
+"""Flows of images; the others have vectors."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One flow after the other is trained; the best of each on validation images is kept."""
+
+    dataset: Literal["digits", "mnist", "fashion-mnist", "frey-faces"] = "digits"
+    data_dir: Path | None = None
+    """Folder that holds mnist/, ...; the digits need none."""
+    flow: tuple[Flow, ...] = ("nice", "realnvp", "maf", "spline")
+    """The multiscale ones have convolutions, which want an accelerator."""
+    layers: int | None = None
+    """Couplings or autoregressive layers, at each scale; each flow has its own number."""
+    hidden: int | None = None
+    """Width of their networks; 64 for the digits, 512 for larger images, a quarter of it for
+    convolutions."""
+    margin: float = 0.05
+    """Of the logit map."""
+    steps: int = 1500
+    batch_size: int = 100
+    learning_rate: float = 5e-4
+    """At the start; it falls to zero along a cosine."""
+    weight_decay: float | None = None
+    """Of the networks' kernels; 3 for the few images of the digits, 0.01 for larger sets."""
+    patience: int = 5
+    """Stop after this many twentieths of the run without a better validation bound."""
+    particles: int = 20
+    """Draws of the noise in the second bound of the table."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/density_flows/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "particles", "patience", "layers", "hidden"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not self.flow:
+            raise ValueError("flow needs at least one name, got none.")
+        if not 0 < self.margin < 0.5:
+            raise ValueError(f"margin must be between 0 and 1/2, got {self.margin}.")
+        if not self.learning_rate > 0 or not (self.weight_decay or 0) >= 0:
+            raise ValueError(
+                "learning_rate must be positive and weight_decay not negative, got "
+                f"{self.learning_rate} and {self.weight_decay}."
+            )
+        if self.resume and self.out is None:
+            raise ValueError("resume needs --out DIR, the run to go on with.")
+
+
+def load(config: Config) -> Dataset:
+    """Grey levels; where a set has no validation images, a tenth of the training images are."""
+    dataset = grey.load_grey(config.dataset, config.data_dir)
+    if len(dataset.valid):
+        return dataset
+    train, valid = np.split(dataset.train, [len(dataset.train) * 9 // 10])
+    return dataset._replace(train=train, valid=valid)
+
+
+def on_vectors(config: Config, name: str, dim: int, hidden: int, rngs: nnx.Rngs) -> Any:
+    """Layers of couplings or of masked networks, each followed by one fixed permutation."""
+    permutation = bij.Permutation(np.random.default_rng(0).permutation(dim).tolist())
+    half = dim // 2
+    transformers = {
+        "nice": bij.Shift(),
+        "spline": bij.RationalQuadratic(num_bins=8, bound=4.0),
+    }
+    transformer = transformers.get(name, bij.ShiftScale())
+
+    def layer() -> Any:
+        size = transformer.num_parameters
+        if name == "maf":
+            made = MADE(dim, (hidden, hidden), size, rngs=rngs)
+            return bij.chain([bij.masked_autoregressive(made, transformer), permutation])
+        out = (dim - half, size)
+        network = MLP(half, (hidden, hidden), out, activation=jax.nn.relu, rngs=rngs)
+        # A flow that starts near the identity, as MADE does by itself, has no wild first steps.
+        network.out.kernel[...] = 0.1 * network.out.kernel[...]
+        return bij.chain([bij.coupling_layer(network, transformer, split=half), permutation])
+
+    count = config.layers or {"maf": 5, "spline": 4}.get(name, 8)
+    return bij.chain([bij.repeated([layer() for _ in range(count)]), bij.ActNorm(dim)])
+
+
+def on_images(
+    config: Config, name: str, shape: tuple[int, ...], hidden: int, rngs: nnx.Rngs
+) -> Any:
+    """Two scales of couplings along the channels: RealNVP's with reversals, Glow's with 1x1s."""
+
+    def step(channels: int) -> Any:
+        half, transformer = channels // 2, bij.ShiftScale()
+        network = GlowNetwork(half, hidden, (channels - half, 2), rngs=rngs)
+        coupling = bij.coupling_layer(network, transformer, split=half)
+        mixing = bij.Reverse()
+        if name == "glow":
+            mixing = bij.InvertibleConvolution(channels, rngs=rngs)
+        return bij.chain([coupling, mixing, bij.ActNorm(channels)])
+
+    count = config.layers or 6
+    level = lambda channels: bij.repeated([step(channels) for _ in range(count)])
+    return bij.multiscale([level(4 * shape[-1]), level(8 * shape[-1])], shape[-1])
+
+
+def build(config: Config, dataset: Dataset, name: str) -> Dequantized:
+    """A flow on [0, 1]^dim under uniform noise; its normalizations start from training images."""
+    shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
+    hidden = config.hidden or (64 if math.prod(shape) < 500 else 512)
+    if name in ON_IMAGES:
+        flow = on_images(config, name, shape, max(hidden // 4, 1), rngs)
+    else:
+        flow = on_vectors(config, name, math.prod(shape), hidden, rngs)
+        shape = (math.prod(shape),)
+    parts = [flow] if name == "nice" else [flow, bij.Sigmoid(margin=config.margin)]
+    x = jnp.asarray(dataset.train[:512]).reshape(-1, *shape)
+    noise = jax.random.uniform(jax.random.key(config.seed), x.shape)
+    bijector = jax.jit(bij.initialize)(bij.chain(parts), (x + noise) / dataset.num_levels)
+    return Dequantized(transformed(StandardNormal(shape), bijector), num_levels=dataset.num_levels)
+
+
+def events(name: str, images: np.ndarray) -> np.ndarray:
+    """Images as the flow has them."""
+    return images if name in ON_IMAGES else images.reshape(len(images), -1)
+
+
+def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
+    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    decay = config.weight_decay
+    if decay is None:
+        decay = 3.0 if len(dataset.train) < 10_000 else 0.01
+    kernels = lambda parameters: {path: path.endswith("kernel") for path in parameters}
+    optimizer = optax.chain(
+        optax.clip_by_global_norm(100.0),
+        optax.adamw(schedule, weight_decay=decay, mask=kernels),
+    )
+    every = max(config.steps // 20, 1)
+
+    def score(model: Dequantized) -> float:
+        key, x = jax.random.key(config.seed), events(name, dataset.valid)
+        return -evaluation.log_likelihood(key, model, x, num_particles=1).nll
+
+    plan = Plan(
+        num_rounds=config.steps,
+        batch_size=config.batch_size,
+        rounds_per_call=every,
+        validation=Validation(score, every, config.patience),
+        directory=out / name,
+        resume=config.resume,
+        debug=config.debug,
+        label=name,
+    )
+    player = Player(loss=objectives.elbo(), optimizer=optimizer)
+    model, x = build(config, dataset, name), events(name, dataset.train)
+    return fit(jax.random.key(config.seed), model, [player], x, plan)
+
+
+def figures(dataset: Dataset, log_px: np.ndarray) -> dict[str, float]:
+    """NLL in nats an image, with its standard error over images, and bits per dimension."""
+    dims = math.prod(dataset.test.shape[1:])
+    nll, error = float(-np.mean(log_px)), float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
+    return {
+        "nll": nll,
+        "nll_standard_error": error,
+        "bits_per_dim": evaluation.bits_per_dim(-nll, dims),
+        "bits_per_dim_standard_error": evaluation.bits_per_dim(-error, dims),
+    }
+
+
+def evaluate(config: Config, dataset: Dataset, name: str, model: Dequantized) -> dict[str, Any]:
+    x = events(name, dataset.test)
+    estimate = lambda k: evaluation.log_likelihood(
+        jax.random.key(config.seed), model, x, num_particles=k
+    )
+    tighter = figures(dataset, estimate(config.particles).log_px)
+    parameters = jax.tree.leaves(nnx.state(model, nnx.Param))
+    return {
+        **figures(dataset, estimate(1).log_px),
+        "bits_per_dim_tighter": tighter["bits_per_dim"],
+        "parameters": sum(leaf.size for leaf in parameters),
+    }
+
+
+def draw(config: Config, dataset: Dataset, model: Dequantized, path: Path) -> None:
+    keys = jax.random.split(jax.random.key(config.seed), 100)
+    x = jax.jit(lambda model: jax.lax.map(model.sample, keys, batch_size=50))(model)
+    images = x.reshape(-1, *dataset.test.shape[1:]) / (dataset.num_levels - 1)
+    pictures.save_samples(path, images)
+
+
+def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=f"{dataset.name}, {len(dataset.test)} test images of {dataset.num_levels} "
+                  "levels, uniform noise")  # fmt: skip
+    k = config.particles
+    for name in ("model", "bits/dim", "±", f"k = {k}", "NLL, nats", "parameters", "training"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for row in rows:
+        own = "train_seconds" in row
+        table.add_row(
+            row["model"],
+            f"{row['bits_per_dim']:.3f}",
+            f"{row['bits_per_dim_standard_error']:.3f}",
+            f"{row['bits_per_dim_tighter']:.3f}" if own else "",
+            f"{row['nll']:.2f}",
+            f"{row['parameters']:,}" if own else "",
+            f"{row['train_seconds']:.1f} s" if own else "",
+        )
+    Console().print(table)
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    start = time.perf_counter()
+    dataset = load(config)
+    if config.batch_size > len(dataset.train):
+        raise ValueError(
+            f"batch_size must be at most {len(dataset.train)}, the training images of "
+            f"{dataset.name}; got {config.batch_size}."
+        )
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "density_flows" / stamp
+    settings = dataclasses.asdict(config)
+    for local in ("out", "resume", "debug", "data_dir"):
+        settings.pop(local)
+    run_directory.prepare(out, settings, resume=config.resume)
+    log_px = evaluation.baselines.independent_histogram(
+        dataset.train, dataset.test, num_levels=dataset.num_levels
+    )
+    rows: list[dict[str, Any]] = [{"model": "independent histograms", **figures(dataset, log_px)}]
+    curves = {}
+    for name in config.flow:
+        trained = train(config, dataset, name, out)
+        draw(config, dataset, trained.model, out / name / "samples.png")
+        row = evaluate(config, dataset, name, trained.model)
+        rows.append({"model": name, **row, "train_seconds": trained.seconds})
+        curves[name] = trained.history["validation"]
+    pictures.save_curves(
+        out / "curves.png", curves, x_label="step", y_label="validation bound (nats)"
+    )
+    print_table(config, dataset, rows)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "bits per dimension and nats per image, of levels; seconds",
+            "dataset": dataset.name,
+            "particles": config.particles,
+            "seed": config.seed,
+            "rows": rows,
+            "wall_seconds": time.perf_counter() - start,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    print(f"pictures:    {out}/*/samples.png, {out}/curves.png")
+    print(f"figures:     {out}/results.json")
+    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)

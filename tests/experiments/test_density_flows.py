@@ -1,0 +1,65 @@
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments import density_flows
+from genmix import evaluation
+
+TINY: dict[str, Any] = {"steps": 2, "batch_size": 10, "layers": 1, "hidden": 8, "particles": 2}
+
+
+def test_digits_keep_a_tenth_of_their_training_images_to_validate():
+    dataset = density_flows.load(density_flows.Config())
+    assert [len(part) for part in (dataset.train, dataset.valid, dataset.test)] == [1293, 144, 360]
+    log_px = evaluation.baselines.independent_histogram(
+        dataset.train, dataset.test, num_levels=dataset.num_levels
+    )
+    figures = density_flows.figures(dataset, log_px)
+    np.testing.assert_allclose(figures["nll"], 106.136, atol=0.01)
+    np.testing.assert_allclose(figures["bits_per_dim"], 106.136 / (64 * np.log(2)), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_histograms_on_mnist(data_dir):
+    """The figure of the literature's protocol, with the 50,000 to 59,600 first images."""
+    config = density_flows.Config(dataset="mnist", data_dir=data_dir)
+    dataset = density_flows.load(config)
+    log_px = evaluation.baselines.independent_histogram(dataset.train, dataset.test, num_levels=256)
+    bits = density_flows.figures(dataset, log_px)["bits_per_dim"]
+    np.testing.assert_allclose(bits, 1.689, atol=0.002)
+
+
+@pytest.mark.slow
+def test_a_run_leaves_everything_behind(tmp_path, capsys):
+    config = density_flows.Config(
+        flow=("nice", "realnvp", "maf", "spline", "realnvp-multiscale", "glow"),
+        out=tmp_path,
+        **TINY,
+    )
+    rows = density_flows.main(config)
+    assert [row["model"] for row in rows] == ["independent histograms", *config.flow]
+    for row in rows[1:]:
+        assert np.isfinite(row["bits_per_dim"])
+        assert row["parameters"] > 64
+        # more draws of the noise tighten the bound, two of them seldom by much
+        assert row["bits_per_dim_tighter"] < row["bits_per_dim"] + 0.05
+        assert (tmp_path / row["model"] / "samples.png").is_file()
+    assert json.loads((tmp_path / "results.json").read_text())["rows"] == rows
+    assert "independent histograms" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"flow": ()}, "flow needs at least one name, got none"),
+        ({"margin": 0.5}, "margin must be between 0 and 1/2, got 0.5"),
+        ({"weight_decay": -1.0}, "weight_decay not negative, got"),
+        ({"resume": True}, "resume needs --out DIR"),
+    ],
+)
+def test_bad_configurations_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        density_flows.Config(**options)
