@@ -205,6 +205,11 @@ def _builder(name: str, data_dir: str | Path | None) -> Any:
             f"network, run `tfds build {name}{folder} --file_format array_record`."
         ) from error
     except (ValueError, OSError, json_format.Error) as error:
+        if "Parsing builder name" in str(error):  # TFDS explains it in twenty lines
+            raise ValueError(
+                f"{name!r} is not the name of a set in TensorFlow Datasets: write tfds:NAME, "
+                "tfds:NAME/CONFIG or tfds:NAME:VERSION, such as tfds:mnist:3.0.1."
+            ) from error
         raise ValueError(f"cannot open tfds:{name} in {place}: {error}") from error
 
 

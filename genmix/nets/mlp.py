@@ -32,6 +32,10 @@ class MLP(nnx.Module):
     ):
         self.in_shape, self.out_shape = _shape(in_shape), _shape(out_shape)
         self.activation = activation
+        if isinstance(hidden, int):
+            raise TypeError(
+                f"hidden must be a sequence of widths, such as (200, 200), got {hidden}."
+            )
         widths = [math.prod(self.in_shape), *hidden, math.prod(self.out_shape)]
         if min(widths) < 1:
             raise ValueError(
