@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,7 +18,7 @@ X = jnp.asarray(linear_gaussian.X, jnp.float32)
 class WideMomentum(nnx.Module):
     """A reverse model that knows nothing: N(0, 1.5^2)."""
 
-    def log_prob(self, x, cond=None):
+    def log_prob(self, x, cond: Any = None):
         z, data = cond
         assert z.shape == (2,)
         assert data.shape == (3,)
