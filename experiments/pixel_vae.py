@@ -1,0 +1,324 @@
+"""PixelVAEs that ignore z, and the tools that cure them: python -m experiments.pixel_vae.
+
+A decoder in which each pixel sees those before it needs no z, and training finds that out: the KL
+term falls to zero. Defaults train on scikit-learn's digits in a few minutes on two CPU cores.
+
+Source: Gulrajani et al. (2017), arXiv:1611.05013; Bowman et al. (2016), arXiv:1511.06349 (warm-up,
+dropped inputs); Kingma et al. (2016), arXiv:1606.04934, section 4 (free bits); Chen et al. (2017),
+arXiv:1611.02731 (what the decoder cannot see is left to z).
+"""
+
+import dataclasses
+import datetime
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import tyro
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from genmix import command_line, data, evaluation
+from genmix.data import Dataset
+from genmix.evaluation import pictures
+from genmix.families import (
+    Autoregressive,
+    Bernoulli,
+    BinaryLevels,
+    FactorizedNormal,
+    InputDropout,
+    LatentVariableModel,
+    StandardNormal,
+)
+from genmix.nets import MLP, GatedPixelCNN
+from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
+
+Tool = Literal["warm-up", "free-bits", "dropout", "reach"]
+PixelVAE = Literal["plain", "warm-up", "free-bits", "dropout", "reach", "dropout+reach", "all"]
+Model = Literal["pixelcnn", "vae"] | PixelVAE
+TOOLS: Mapping[Model, tuple[Tool, ...]] = MappingProxyType(
+    {
+        "pixelcnn": (),
+        "vae": (),
+        "plain": (),
+        "warm-up": ("warm-up",),
+        "free-bits": ("free-bits",),
+        "dropout": ("dropout",),
+        "reach": ("reach",),
+        "dropout+reach": ("dropout", "reach"),
+        "all": ("warm-up", "free-bits", "dropout", "reach"),
+    }
+)
+TITLES: Mapping[Model, str] = MappingProxyType(
+    {
+        "pixelcnn": "PixelCNN, no z",
+        "vae": "VAE, pixels independent given z",
+        "plain": "PixelVAE",
+        "warm-up": "  with KL warm-up",
+        "free-bits": "  with free bits",
+        "dropout": "  with dropped inputs",
+        "reach": "  with a small reach",
+        "dropout+reach": "  with dropped inputs, small reach",
+        "all": "  with all four",
+    }
+)
+LOCAL = ("out", "resume", "debug", "data_dir")
+DRAWS = 9  # pictures drawn from one z
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One row of the table for each model; those after plain are PixelVAEs with a tool or more."""
+
+    model: tuple[Model, ...] = tuple(TOOLS)
+    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
+        "digits"
+    )
+    """One of bits; tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md).
+    """
+    data_dir: Path | None = None
+    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
+    warm_up: float = 0.5
+    """Part of the steps over which the weight of the KL term rises from 0 to 1."""
+    free_nats: float = 0.5
+    """Nats that each dimension of z may cost without being pressed further."""
+    dropout: float = 0.5
+    """Rate at which pixels are hidden from those after them, in training."""
+    reach: int = 1
+    """Columns to either side, and one row more above, that a pixel sees with a small reach."""
+    latent: int = 10
+    """Dimensions of z."""
+    hidden: int | None = None
+    """Width of the fully connected layers; 100 for the digits, 300 for larger images."""
+    width: int = 16
+    """Channels of the PixelCNN."""
+    layers: int = 3
+    """Layers of the PixelCNN, the first 7x7 and the others 3x3 where the reach is not small."""
+    steps: int = 3000
+    batch_size: int = 50
+    learning_rate: float = 2e-3
+    """At the start; it falls to zero along a cosine."""
+    particles: int = 200
+    """Particles of the NLL estimate."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/pixel_vae/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
+
+    def __post_init__(self):
+        if not self.model or len(set(self.model)) < len(self.model):
+            raise ValueError(f"model needs at least one name, each once, got {self.model}.")
+        for name in ("reach", "latent", "hidden", "width", "layers", "steps", "batch_size",
+                     "particles"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        for name in ("warm_up", "dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
+        if not 0 <= self.free_nats < math.inf:
+            raise ValueError(f"free_nats must not be negative, got {self.free_nats}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.resume and self.out is None:
+            raise ValueError("resume needs --out DIR, the run to go on with.")
+
+
+def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel | Autoregressive:
+    """The model of one row; "dropout" hides inputs in its likelihood."""
+    shape, tools = dataset.train.shape[1:], TOOLS[name]
+    hidden = config.hidden or (100 if math.prod(shape) < 500 else 300)
+    rngs = nnx.Rngs(config.seed)
+    if name == "pixelcnn":
+        return Autoregressive(pixelcnn(config, shape, tools, 0, rngs), BinaryLevels(), shape=shape)
+    if name == "vae":
+        likelihood: Any = Bernoulli(MLP(config.latent, (hidden, hidden), shape, rngs=rngs))
+    else:
+        likelihood = Autoregressive(
+            pixelcnn(config, shape, tools, config.width, rngs),
+            BinaryLevels(),
+            shape=shape,
+            encoder=MLP(config.latent, (hidden,), (*shape[:2], config.width), rngs=rngs),
+        )
+    if "dropout" in tools:
+        likelihood = InputDropout(likelihood, config.dropout)
+    posterior = FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, rngs=rngs))
+    return LatentVariableModel(
+        prior=StandardNormal(config.latent), likelihood=likelihood, posterior=posterior
+    )
+
+
+def pixelcnn(
+    config: Config, shape: tuple[int, ...], tools: tuple[Tool, ...], cond_size: int, rngs: nnx.Rngs
+) -> GatedPixelCNN:
+    first, rest = (2 * config.reach + 1, 1) if "reach" in tools else (7, 3)
+    return GatedPixelCNN(
+        shape[:2], 1, config.width, config.layers, 1, kernel_size=rest, first_kernel_size=first,
+        cond_size=cond_size, rngs=rngs,
+    )  # fmt: skip
+
+
+def without_dropout(model: Any) -> Any:
+    """The model as it is evaluated, every pixel seeing all of its inputs."""
+    if not isinstance(model, LatentVariableModel) or not isinstance(model.likelihood, InputDropout):
+        return model
+    return LatentVariableModel(
+        prior=model.prior, likelihood=model.likelihood.density, posterior=model.posterior
+    )
+
+
+def train(config: Config, dataset: Dataset, name: Model, directory: Path) -> Fit:
+    tools = TOOLS[name]
+    beta, warm_up = 1.0, round(config.warm_up * config.steps)
+    if "warm-up" in tools and warm_up:
+        beta = optax.linear_schedule(0.0, 1.0, warm_up)
+    free_nats = config.free_nats if "free-bits" in tools else 0.0
+    rate = None if name == "pixelcnn" else Rate(beta=beta, free_nats=free_nats, analytic=True)
+    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+    player = Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(learning_rate))
+    plan = Plan(
+        num_rounds=config.steps,
+        batch_size=config.batch_size,
+        transform=data.binarize if dataset.binarization == "dynamic" else None,
+        rounds_per_call=max(config.steps // 50, 1),
+        directory=directory,
+        resume=config.resume,
+        debug=config.debug,
+        label=TITLES[name].strip(),
+    )
+    model = build(config, dataset, name)
+    return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
+
+
+def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
+    """Figures on the test images, in nats an image where they have a unit."""
+    nll_key, elbo_key, unit_key = jax.random.split(jax.random.key(config.seed), 3)
+    x, rows = dataset.test, max(640_000 // math.prod(dataset.test.shape[1:]), 1)
+    has_z = isinstance(model, LatentVariableModel)
+    likelihood = evaluation.log_likelihood(
+        nll_key, model, x, num_particles=config.particles if has_z else 1, rows_per_chunk=rows
+    )
+    values: dict[str, Any] = {
+        "nll": likelihood.nll,
+        "nll_standard_error": likelihood.standard_error,
+    }
+    if has_z:
+        bound = evaluation.elbo(elbo_key, model, x, num_samples=50, rows_per_chunk=rows)
+        (units,) = evaluation.active_units(unit_key, model, x)
+        values |= {"elbo": bound.elbo, "rate": bound.rate, "active_units": int(np.sum(units))}
+    return values
+
+
+def draw(config: Config, dataset: Dataset, model: Any, out: Path) -> None:
+    """Samples; and rows of a test image followed by draws of x given one z of that image."""
+    sample_key, encode_key = jax.random.split(jax.random.key(config.seed))
+    samples = jax.jit(jax.vmap(model.sample))(jax.random.split(sample_key, 100))
+    pictures.save_samples(out / "samples.png", samples)
+    if not isinstance(model, LatentVariableModel):
+        return
+
+    def row(key: jax.Array, x: jax.Array) -> jax.Array:
+        z_key, x_key = jax.random.split(key)
+        z = model.encode(z_key, x)
+        draws = jax.vmap(lambda key: model.likelihood.sample(key, z))
+        return jnp.concatenate([x[None], draws(jax.random.split(x_key, DRAWS))])
+
+    x = jnp.asarray(dataset.test[:10])
+    rows = jax.jit(jax.vmap(row))(jax.random.split(encode_key, len(x)), x)
+    images = rows.reshape(-1, *x.shape[1:])
+    pictures.save_samples(out / "draws_given_z.png", images, columns=DRAWS + 1)
+
+
+def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
+    """Train and evaluate each model, the baseline first; one row each."""
+    log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
+    error = float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
+    title = "independent Bernoulli"
+    rows = [{"model": title, "nll": float(-np.mean(log_px)), "nll_standard_error": error}]
+    rates = {}
+    for name in config.model:
+        directory = out / name
+        trained = train(config, dataset, name, directory)
+        model = without_dropout(trained.model)
+        figures = evaluate(config, dataset, model) | {"train_seconds": trained.seconds}
+        draw(config, dataset, model, directory)
+        rows.append({"model": TITLES[name].strip()} | figures)
+        if name != "pixelcnn":
+            rates[TITLES[name].strip()] = trained.history["rate"]
+    if rates:
+        pictures.save_curves(
+            out / "rates.png", rates, x_label="step", y_label="KL(q(z | x) || p(z)) (nats)"
+        )
+    return rows
+
+
+def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+    table = Table(title=f"{dataset.name}: nats per image, NLL with {config.particles} particles")
+    for name in ("model", "NLL", "±", "ELBO", "KL", "active units", "training"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    indented = {title.strip(): title for title in TITLES.values()}
+    for row in rows:
+        nats = lambda name, row=row: f"{row[name]:.2f}" if name in row else ""
+        table.add_row(
+            indented.get(row["model"], row["model"]),
+            nats("nll"),
+            nats("nll_standard_error"),
+            nats("elbo"),
+            nats("rate"),
+            f"{row['active_units']} of {config.latent}" if "active_units" in row else "",
+            f"{row['train_seconds']:.1f} s" if "train_seconds" in row else "",
+        )
+    Console().print(table)
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    dataset = data.load(config.dataset, config.data_dir)
+    if dataset.num_levels != 2:
+        raise ValueError(
+            f"{dataset.name} has {dataset.num_levels} grey levels, and this experiment is about "
+            "bits: use another --dataset, or experiments.mix --decoder pixelcnn."
+        )
+    if config.batch_size > len(dataset.train):
+        raise ValueError(
+            f"batch_size must be at most {len(dataset.train)}, the training images of "
+            f"{dataset.name}; got {config.batch_size}."
+        )
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "pixel_vae" / stamp
+    settings = dataclasses.asdict(config)
+    for local in LOCAL:
+        settings.pop(local)
+    run_directory.prepare(out, settings, resume=config.resume)
+    with run_directory.locked(out):
+        rows = run_all(config, dataset, out)
+    print_table(config, dataset, rows)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "nats per image; seconds",
+            "dataset": dataset.name,
+            "nll_particles": config.particles,
+            "seed": config.seed,
+            "rows": rows,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    print(f"pictures:    {out}/*/samples.png, {out}/*/draws_given_z.png, {out}/rates.png")
+    print(f"figures:     {out}/results.json")
+    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
