@@ -183,7 +183,7 @@ def check_for_real(choice):
     config = mix.Config(**TINY, **choice)
     model: Any = mix.build(config, dataset(choice))
     base = getattr(model.posterior, "base", model.posterior)
-    base.min_scale = 1.0  # wider than the true posterior, so that weights have a variance
+    base.min_scale = 0.5  # wider than the true posterior, so that weights have a variance
     gradient, log_weights, from_prior = probe(config, model, dataset(choice).test[:3])
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.state(gradient, nnx.Param)):
         assert jnp.all(jnp.isfinite(leaf)), path
@@ -197,7 +197,7 @@ def check_for_real(choice):
     assert elbos.mean() < iwaes.mean() + 5 * np.hypot(error(elbos), error(iwaes))
     assert iwaes.mean() < reference + 5 * np.hypot(error(iwaes), reference_error)
     assert abs(log_p - reference) < 5 * np.hypot(log_p_error, reference_error)
-    assert log_p_error < 0.2
+    assert log_p_error < 0.3
 
 
 @pytest.mark.parametrize("choice", FIRST, ids=lambda choice: "-".join(map(str, choice)))
