@@ -1,7 +1,7 @@
 """PixelVAEs that ignore z, and the tools that cure them: python -m experiments.pixel_vae.
 
-A decoder in which each pixel sees those before it needs no z, and training finds that out: the KL
-term falls to zero. Defaults train on scikit-learn's digits in a few minutes on two CPU cores.
+A decoder in which each pixel sees those before it needs z little, and training may leave z unused:
+the KL term falls towards zero. By default the models train on scikit-learn's digits.
 
 Source: Gulrajani et al. (2017), arXiv:1611.05013; Bowman et al. (2016), arXiv:1511.06349 (warm-up,
 dropped inputs); Kingma et al. (2016), arXiv:1606.04934, section 4 (free bits); Chen et al. (2017),
