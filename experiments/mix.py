@@ -2,8 +2,8 @@
 
     python -m experiments.mix --prior maf --posterior iaf --decoder pixelcnn --objective iwae --k 5
 
-trains on scikit-learn's digits. In Python a mix is one expression, of parts that any others with the
-same methods could replace:
+trains on scikit-learn's digits. In Python a mix is one expression, of parts that any others with
+the same methods could replace:
 
     rngs = nnx.Rngs(0)
     made = lambda context: MADE(8, (32,), 2, cond_size=context, activation=jnp.tanh, rngs=rngs)
