@@ -7,6 +7,7 @@ import pytest
 from experiments import ebm
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_behind(tmp_path, monkeypatch):
     monkeypatch.setattr(ebm, "CELLS", 50)
     config = ebm.Config(
