@@ -1,0 +1,373 @@
+"""GANs on mixtures in the plane and on digits, what they cover: python -m experiments.gan.
+
+Defaults train three small games in a few minutes on two CPU cores, with pictures over time.
+"""
+
+import dataclasses
+import datetime
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from genmix import bounds, command_line
+from genmix.data import grey
+from genmix.evaluation import classifier, pictures, sample_quality
+from genmix.families import Implicit, StandardNormal
+from genmix.nets import MLP, DCGANCritic, DCGANGenerator, spectrally_normalized
+from genmix.training import (
+    Plan,
+    Player,
+    Term,
+    Validation,
+    adversarial,
+    comparison,
+    fit,
+    run_directory,
+)
+
+Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
+Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
+Penalty = Literal["none", "r1", "wgan-gp", "wgan-lp", "spectral-norm"]
+
+LOSSES = {
+    "minimax": bounds.gan.minimax,
+    "non-saturating": bounds.gan.non_saturating,
+    "least-squares": bounds.gan.least_squares,
+    "hinge": bounds.gan.hinge,
+    "wasserstein": bounds.gan.wasserstein,
+}
+PENALTIES = {"r1": adversarial.r1, "wgan-gp": adversarial.wgan_gp, "wgan-lp": adversarial.wgan_lp}
+LOOKS = 6  # pictures over time
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One game is played for each data set and loss."""
+
+    dataset: tuple[Data, ...] = ("eight-gaussians", "grid", "digits")
+    data_dir: Path | None = None
+    """Folder that holds mnist/, ...; the others need none."""
+    loss: tuple[Loss, ...] = ("non-saturating",)
+    penalty: Penalty = "r1"
+    """What keeps the critic smooth; without it image networks use batch normalization."""
+    penalty_weight: float | None = None
+    """Of r1: 0.03 in the plane and 0.1 for images; of wgan-gp and wgan-lp: 10."""
+    network: Literal["mlp", "dcgan"] | None = None
+    """Of images: mlp for digits and dcgan for larger ones if not given."""
+    critic_steps: int = 1
+    """Steps of the critic for one of the generator."""
+    steps: int | None = None
+    """Of the generator; 10,000, and for larger images than the digits 3,000."""
+    batch_size: int | None = None
+    """256 in the plane and 64 for images."""
+    learning_rate: float | None = None
+    """Of both players at the start, from where it falls to zero along a cosine; 3e-3 in the plane
+    and 1e-3 for images."""
+    average_decay: float = 0.999
+    """Of the moving average of the parameters, which is what is evaluated."""
+    samples: int = 2500
+    """Drawn for the table."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/gan/TIME if not given."""
+
+    def __post_init__(self):
+        for name in ("critic_steps", "steps", "batch_size", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if self.learning_rate is not None and not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.penalty_weight is not None and not 0 <= self.penalty_weight < math.inf:
+            raise ValueError(f"penalty_weight must not be negative, got {self.penalty_weight}.")
+
+
+class Game(nnx.Module):
+    """What the two players own."""
+
+    def __init__(self, generator: Implicit, critic: Any):
+        self.generator = generator
+        self.critic = critic
+
+
+class Mixture(NamedTuple):
+    """Round normals of one scale in equal shares."""
+
+    centres: np.ndarray
+    scale: float
+
+
+class Images(NamedTuple):
+    """Images in [0, 1]."""
+
+    train: np.ndarray
+    test: np.ndarray
+    labels: tuple[np.ndarray, np.ndarray]
+
+
+MIXTURES = {
+    # Those of Srivastava et al. (2017), arXiv:1705.07761, section 4.1.
+    "eight-gaussians": Mixture(
+        2 * np.stack([f(2 * np.pi * np.arange(8) / 8) for f in (np.cos, np.sin)], axis=1), 0.02
+    ),
+    "grid": Mixture(
+        np.stack(np.meshgrid(*[np.arange(-4.0, 5.0, 2.0)] * 2), axis=-1).reshape(-1, 2), 0.05
+    ),
+}
+
+
+def load(name: str, config: Config) -> Mixture | Images:
+    if name in MIXTURES:
+        return MIXTURES[name]
+    dataset = grey.load_grey(name, config.data_dir)
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise ValueError(f"{name} has no labels, which the classifier that judges samples needs.")
+    top = dataset.num_levels - 1
+    labels = (dataset.train_labels, dataset.test_labels)
+    return Images(dataset.train / top, dataset.test / top, labels)
+
+
+def build(config: Config, source: Mixture | Images) -> Game:
+    rngs = nnx.Rngs(config.seed)
+    relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
+    shape = (2,) if isinstance(source, Mixture) else source.train.shape[1:]
+    latent = 2 if isinstance(source, Mixture) else 32
+    if isinstance(source, Mixture):
+        network, critic = MLP(2, (128, 128), 2, **relu), MLP(2, (128, 128), 1, **relu)
+    elif (config.network or ("mlp" if shape[0] == 8 else "dcgan")) == "mlp":
+        network = nnx.Sequential(MLP(latent, (256, 256), shape, **relu), jnp.tanh)
+        critic = MLP(shape, (256, 256), 1, **relu)
+    else:
+        channels, normalizes = (128, 64), config.penalty == "none"
+        network = DCGANGenerator(latent, channels, shape, rngs=rngs)
+        critic = DCGANCritic(shape, channels[::-1], batch_norm=normalizes, rngs=rngs)
+    if config.penalty == "spectral-norm":
+        critic = spectrally_normalized(critic, rngs=rngs)
+    return Game(Implicit(StandardNormal(latent), network), critic)
+
+
+def generator_of(game: Game) -> Implicit:
+    return game.generator
+
+
+def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
+    term = adversarial.critic(comparison.data, LOSSES[loss], of=generator_of)
+    if config.penalty not in PENALTIES:
+        return term
+    weight = config.penalty_weight
+    if weight is None:
+        r1_weight = 0.03 if isinstance(source, Mixture) else 0.1
+        weight = r1_weight if config.penalty == "r1" else 10.0
+    return term + weight * PENALTIES[config.penalty](comparison.data, of=generator_of)
+
+
+def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> list[Player]:
+    rate = config.learning_rate or (3e-3 if isinstance(source, Mixture) else 1e-3)
+    # Moments of the gradient are kept for a short time: the other player moves on.
+    adam = lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5, b2=0.99)
+    critic = Player(
+        name="critic",
+        owns=("critic",),
+        loss=critic_term(config, loss, source),
+        optimizer=adam(steps * config.critic_steps),
+        steps=config.critic_steps,
+    )
+    generator = Player(
+        name="generator",
+        owns=("generator",),
+        loss=adversarial.generator(comparison.data, LOSSES[loss], of=generator_of),
+        optimizer=adam(steps),
+    )
+    return [critic, generator]
+
+
+def training_data(key: jax.Array, source: Mixture | Images) -> jax.Array:
+    """Points of the mixture, or images in [-1, 1]."""
+    if isinstance(source, Images):
+        return jnp.asarray(2 * source.train - 1, jnp.float32)
+    centre_key, noise_key = jax.random.split(key)
+    centres = jnp.asarray(source.centres, jnp.float32)
+    x = centres[jax.random.randint(centre_key, (2**16,), 0, len(centres))]
+    return x + source.scale * jax.random.normal(noise_key, x.shape)
+
+
+def play(
+    config: Config, name: str, loss: str, source: Mixture | Images, directory: Path
+) -> tuple[Game, dict[str, np.ndarray], dict[str, Any]]:
+    """The game after training, its samples over time, and figures of the training."""
+    is_plane = isinstance(source, Mixture)
+    is_small = is_plane or source.train.shape[1] == 8
+    steps = config.steps or (10_000 if is_small else 3_000)
+    data_key, fit_key, look_key = jax.random.split(jax.random.key(config.seed), 3)
+    every = max(steps // LOOKS, 1)
+    over_time: dict[str, np.ndarray] = {}
+
+    def look(game: Game) -> float:
+        """Keep samples; the later model is the better one, since the last one is wanted."""
+        number = len(over_time) + 1
+        over_time[f"step {number * every}"] = draw(
+            jax.random.clone(look_key), game, 5000 if is_plane else 10
+        )
+        return number
+
+    plan = Plan(
+        num_rounds=steps - steps % every,
+        batch_size=config.batch_size or (256 if is_plane else 64),
+        average_decay=config.average_decay,
+        rounds_per_call=every,
+        validation=Validation(look, every),
+        directory=directory,
+        label=f"{name}, {loss}",
+    )
+    trained = fit(
+        fit_key,
+        build(config, source),
+        players(config, loss, source, steps),
+        training_data(data_key, source),
+        plan,
+    )
+    last = {metric: float(values[-1]) for metric, (_, values) in trained.history.items()}
+    wanted = ("critic/data_accuracy", "generator/data_gradient_norm")
+    figures = {metric.split("/")[1]: last[metric] for metric in wanted}
+    return trained.model, over_time, figures | {"train_seconds": trained.seconds}
+
+
+def draw(key: jax.Array, game: Game, num_samples: int) -> np.ndarray:
+    return np.asarray(sample_quality.draw(key, game.generator, num_samples, lambda x: x))
+
+
+def run(config: Config, name: str, out: Path) -> list[dict[str, Any]]:
+    """All games on one data set, for images after the row of the training images themselves."""
+    source = load(name, config)
+    rows, histories = [], {}
+    judge: Any = None  # of images only
+    if isinstance(source, Images):
+        judge = classifier.train(
+            jax.random.key(config.seed),
+            source.train,
+            source.labels[0],
+            directory=out / f"{name}-classifier",
+        )
+        accuracy = classifier.accuracy(judge, source.test, source.labels[1])
+        quality = sample_quality.of_images(judge, source.train[: config.samples], source.test)
+        row = {"dataset": name, "loss": "(training images)", "classifier_accuracy": accuracy}
+        rows.append(row | quality._asdict())
+    for loss in config.loss:
+        game, over_time, figures = play(config, name, loss, source, out / f"{name}-{loss}")
+        histories[loss] = over_time
+        key = jax.random.key(config.seed)
+        if isinstance(source, Mixture):
+            samples = draw(key, game, config.samples)
+            quality = sample_quality.modes(samples, source.centres, source.scale)
+            figures["modes"] = len(source.centres)
+        else:
+            quality = sample_quality.evaluate_samples(
+                key,
+                game.generator,
+                source.test,
+                judge,
+                num_samples=config.samples,
+                to_image=lambda x: (x + 1) / 2,
+            )
+        rows.append({"dataset": name, "loss": loss} | quality._asdict() | figures)
+    save_pictures(out, name, source, histories)
+    return rows
+
+
+def save_pictures(
+    out: Path, name: str, source: Mixture | Images, histories: dict[str, dict[str, np.ndarray]]
+) -> None:
+    """Samples over time: histograms in the plane, beside the data's; a row of images a look."""
+    if isinstance(source, Images):
+        for loss, over_time in histories.items():
+            images = (np.concatenate(list(over_time.values())) + 1) / 2
+            pictures.save_samples(out / f"{name}-{loss}.png", images, columns=10)
+        return
+    reach = 1.25 * float(np.max(source.centres))
+    data = np.asarray(training_data(jax.random.key(0), source))[:5000]
+    histogram = lambda x: (
+        np.histogram2d(x[:, 1], x[:, 0], bins=60, range=[[-reach, reach]] * 2)[0] ** 0.5
+    )
+    rows = {
+        loss: {"data": histogram(data)} | {step: histogram(x) for step, x in over_time.items()}
+        for loss, over_time in histories.items()
+    }
+    extents = dict.fromkeys(rows, (-reach, reach, -reach, reach))
+    pictures.save_fields(out / f"{name}.png", rows, extents)
+
+
+def print_tables(rows: list[dict[str, Any]]) -> None:
+    points = [row for row in rows if "modes" in row]
+    if points:
+        columns = ("data", "loss", "modes", "high quality", "rarest mode", "training")
+        table = Table(*columns, title="2-D mixtures: samples within three deviations of a mode")
+        for row in points:
+            table.add_row(
+                row["dataset"],
+                row["loss"],
+                f"{row['covered']} of {row['modes']}",
+                f"{100 * row['high_quality']:.1f} %",
+                f"{100 * row['smallest_share']:.2f} %",
+                f"{row['train_seconds']:.0f} s",
+            )
+        Console().print(table)
+    images = [row for row in rows if "mode_score" in row]
+    if images:
+        accuracies = {f"{100 * r['classifier_accuracy']:.1f} %" for r in images if len(r) < 10}
+        title = f"images, seen by a classifier of test accuracy {', '.join(sorted(accuracies))}"
+        columns = ("data", "loss", "Fréchet", "MODE", "IS", "precision", "recall", "training")
+        table = Table(*columns, title=title)
+        for row in images:
+            seconds = row.get("train_seconds")
+            table.add_row(
+                row["dataset"],
+                row["loss"],
+                f"{row['frechet']:.2f}",
+                f"{row['mode_score']:.2f}",
+                f"{row['inception_score']:.2f}",
+                f"{row['precision']:.2f}",
+                f"{row['recall']:.2f}",
+                "" if seconds is None else f"{seconds:.0f} s",
+            )
+        Console().print(table)
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    start = time.perf_counter()
+    for name in config.dataset:
+        load(name, config)  # so that nothing is written if one of them is not there
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "gan" / stamp
+    settings = dataclasses.asdict(config)
+    for local in ("out", "data_dir"):
+        settings.pop(local)
+    run_directory.prepare(out, settings, resume=False)
+    rows = [row for name in config.dataset for row in run(config, name, out)]
+    print_tables(rows)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "shares of 1; seconds",
+            "rows": rows,
+            "samples": config.samples,
+            "seed": config.seed,
+            "wall_seconds": time.perf_counter() - start,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    print(f"pictures and figures: {out}")
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
