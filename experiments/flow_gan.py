@@ -1,0 +1,336 @@
+"""Flows trained by likelihood, by a critic, or by both (FlowGAN): python -m experiments.flow_gan.
+
+All three know their exact likelihood; defaults train them on scikit-learn's digits in a few minutes
+on two CPU cores.
+
+Source: Grover, Dhar & Ermon (2018), arXiv:1705.08868.
+"""
+
+import dataclasses
+import datetime
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+from rich.console import Console
+from rich.table import Table
+
+from genmix import bijectors as bij
+from genmix import bounds, command_line, evaluation
+from genmix.data import grey, toy_2d
+from genmix.evaluation import classifier, pictures, sample_quality
+from genmix.families import Flow, StandardNormal
+from genmix.nets import MLP
+from genmix.training import (
+    Fit,
+    Plan,
+    Player,
+    Term,
+    adversarial,
+    comparison,
+    fit,
+    objectives,
+    run_directory,
+)
+
+MARGIN = 0.05  # of the logit map
+NUM_POINTS = 10_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """One flow is trained for maximum likelihood, one for the critic, one for each lambda."""
+
+    dataset: Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"] = "digits"
+    data_dir: Path | None = None
+    """Folder that holds mnist/, ...; the others need none."""
+    flow: Literal["nice", "realnvp"] = "realnvp"
+    likelihood_weight: tuple[float, ...] = (0.01, 0.1, 1.0)
+    """Lambdas: the hybrids minimise the generator's loss - lambda * mean log-likelihood (nats)."""
+    layers: int = 8
+    hidden: int | None = None
+    """Width of the networks of the flow, a quarter of the critic's; 64, for MNIST 256."""
+    critic_steps: int = 5
+    """Steps of the critic for one of the flow."""
+    steps: int = 3000
+    batch_size: int = 100
+    learning_rate: float = 5e-4
+    """Of both players at the start; it falls to zero along a cosine."""
+    samples: int = 2000
+    """Drawn for the table."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/flow_gan/TIME if not given."""
+
+    def __post_init__(self):
+        for name in ("layers", "hidden", "critic_steps", "steps", "batch_size", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not all(0 < weight < math.inf for weight in self.likelihood_weight):
+            raise ValueError(f"likelihood_weight must be positive, got {self.likelihood_weight}.")
+
+
+class Game(nnx.Module):
+    """A flow and its critic; without an adversarial term the critic stays as it is."""
+
+    def __init__(self, flow: Flow, critic: MLP):
+        self.flow = flow
+        self.critic = critic
+
+
+def flow_of(game: Game) -> Flow:
+    return game.flow
+
+
+class Source(NamedTuple):
+    """Events as vectors: points, or levels of images before their noise."""
+
+    train: np.ndarray
+    test: np.ndarray
+    num_levels: int | None  # none for points
+    shape: tuple[int, ...]
+    labels: tuple[np.ndarray, np.ndarray] | None
+
+    def noisy(self, key: jax.Array, x: jax.Array) -> jax.Array:
+        """Levels with uniform noise in [0, 1]; points as they are."""
+        if self.num_levels is None:
+            return x
+        return (x + jax.random.uniform(key, x.shape)) / self.num_levels
+
+
+def load(config: Config) -> Source:
+    if config.dataset == "eight-gaussians":
+        keys = jax.random.split(jax.random.key(0), 2 * NUM_POINTS)
+        train, test = np.split(np.asarray(jax.vmap(toy_2d.eight_gaussians)(keys)), 2)
+        return Source(train, test, None, (2,), None)
+    dataset = grey.load_grey(config.dataset, config.data_dir)
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise ValueError(f"{dataset.name} has no labels for the classifier that judges samples.")
+    vectors = lambda x: x.reshape(len(x), -1)
+    labels = (dataset.train_labels, dataset.test_labels)
+    shape = dataset.train.shape[1:]
+    return Source(vectors(dataset.train), vectors(dataset.test), dataset.num_levels, shape, labels)
+
+
+def build(config: Config, source: Source) -> Game:
+    """Couplings with a permutation after each; images pass through a logit map."""
+    rngs, dim = nnx.Rngs(config.seed), source.train.shape[1]
+    hidden = config.hidden or (256 if dim > 100 else 64)
+    transformer = bij.Shift() if config.flow == "nice" else bij.ShiftScale()
+    order = np.random.default_rng(0).permutation(dim).tolist() if dim > 2 else [1, 0]
+
+    def layer() -> Any:
+        out = (dim - dim // 2, transformer.num_parameters)
+        network = MLP(dim // 2, (hidden, hidden), out, activation=jax.nn.relu, rngs=rngs)
+        network.out.kernel[...] = 0.1 * network.out.kernel[...]  # a flow near the identity
+        coupling = bij.coupling_layer(network, transformer, split=dim // 2)
+        return bij.chain([coupling, bij.Permutation(order)])
+
+    parts = [bij.repeated([layer() for _ in range(config.layers)]), bij.ActNorm(dim)]
+    if source.num_levels is not None:
+        parts.append(bij.Sigmoid(margin=MARGIN))
+    first = source.noisy(jax.random.key(1), jnp.asarray(source.train[:1000], jnp.float32))
+    flow = Flow(StandardNormal(dim), bij.initialize(bij.chain(parts), first))
+    widths = (4 * hidden, 4 * hidden)
+    return Game(flow, MLP(dim, widths, 1, activation=jax.nn.relu, rngs=rngs))
+
+
+def likelihood() -> Term:
+    """Minus the mean log-likelihood, in nats."""
+    return objectives.elbo(of=flow_of, name="log_prob")
+
+
+def players(config: Config, weight: float | None, *, has_critic: bool) -> list[Player]:
+    """Of the hybrid; of the pure game without a weight; of maximum likelihood without a critic."""
+    adam = lambda steps: optax.chain(
+        optax.clip_by_global_norm(100.0),
+        optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps), b1=0.5, b2=0.9),
+    )
+    w1, data, of = bounds.gan.wasserstein, comparison.data, flow_of
+    if not has_critic:
+        return [
+            Player(name="flow", owns=("flow",), loss=likelihood(), optimizer=adam(config.steps))
+        ]
+    loss = adversarial.generator(data, w1, of=of)
+    if weight is not None:
+        loss = loss + weight * likelihood()
+    critic = Player(
+        name="critic",
+        owns=("critic",),
+        loss=adversarial.critic(data, w1, of=of) + 10.0 * adversarial.wgan_gp(data, of=of),
+        optimizer=adam(config.steps * config.critic_steps),
+        steps=config.critic_steps,
+    )
+    return [critic, Player(name="flow", owns=("flow",), loss=loss, optimizer=adam(config.steps))]
+
+
+def train(config: Config, source: Source, name: str, team: list[Player], out: Path) -> Fit:
+    plan = Plan(
+        num_rounds=config.steps,
+        batch_size=config.batch_size,
+        transform=source.noisy,
+        rounds_per_call=max(config.steps // 20, 1),
+        directory=out,
+        label=name,
+    )
+    data = jnp.asarray(source.train, jnp.float32)
+    return fit(jax.random.key(config.seed), build(config, source), team, data, plan)
+
+
+@jax.jit
+def log_condition(key: jax.Array, flow: Flow) -> jax.Array:
+    """Median over 100 samples of log10 of the condition number of the flow's Jacobian."""
+
+    def one(key):
+        forward = lambda z: flow.bijector.forward_and_log_det(z)[0]
+        values = jnp.linalg.svd(jax.jacfwd(forward)(flow.base.sample(key)), compute_uv=False)
+        return jnp.log10(values[0]) - jnp.log10(values[-1])
+
+    return jnp.median(jax.lax.map(one, jax.random.split(key, 100)))
+
+
+def evaluate(
+    config: Config, source: Source, flow: Flow, judge: classifier.Classifier | None
+) -> dict[str, Any]:
+    """Figures on test data, in nats an event where they have a unit; None if not finite."""
+    nll_key, jacobian_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
+    dim = source.train.shape[1]
+    x = source.noisy(jax.random.key(0), jnp.asarray(source.test, jnp.float32))
+    likelihood = evaluation.log_likelihood(nll_key, flow, x, num_particles=1)
+    log_px = likelihood.log_px.astype(np.float64)  # without a likelihood term it may be huge
+    figures = {
+        "nll": float(-np.mean(log_px)),
+        "nll_standard_error": float(np.std(log_px, ddof=1) / math.sqrt(len(log_px))),
+        "log10_condition": float(log_condition(jacobian_key, flow)),
+    }
+    if judge is None or source.num_levels is None:
+        angles = 2 * np.pi * np.arange(8) / 8
+        centres = 4 / math.sqrt(2) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        samples = sample_quality.draw(sample_key, flow, config.samples, lambda x: x)
+        quality = sample_quality.modes(samples, centres, 0.5 / math.sqrt(2))
+    else:
+        figures["bits_per_dim"] = evaluation.bits_per_dim_unit_interval(
+            float(np.mean(log_px)), dim, source.num_levels
+        )
+        real = np.asarray(source.test).reshape(-1, *source.shape) / (source.num_levels - 1)
+        quality = sample_quality.evaluate_samples(
+            sample_key,
+            flow,
+            real,
+            judge,
+            num_samples=config.samples,
+            to_image=lambda x: to_image(source, x),
+        )
+    finite = lambda v: v if not isinstance(v, float) or math.isfinite(v) else None
+    return {name: finite(value) for name, value in (figures | quality._asdict()).items()}
+
+
+def to_image(source: Source, x: jax.Array) -> jax.Array:
+    """The level that a noisy one lies in, in [0, 1]."""
+    levels = source.num_levels or 2
+    image = jnp.clip(jnp.floor(x * levels), 0, levels - 1) / (levels - 1)
+    return image.reshape(*x.shape[:-1], *source.shape)
+
+
+def save_pictures(out: Path, source: Source, samples: dict[str, np.ndarray]) -> None:
+    if source.num_levels is not None:
+        for name, x in samples.items():
+            images = np.asarray(to_image(source, jnp.asarray(x[:100])))
+            pictures.save_samples(out / f"{name.replace(' ', '-')}.png", images)
+        return
+    square = [[-5.0, 5.0], [-5.0, 5.0]]
+    histogram = lambda x: np.histogram2d(x[:, 1], x[:, 0], bins=60, range=square)[0] ** 0.5
+    row = {name: histogram(x) for name, x in ({"data": source.test} | samples).items()}
+    pictures.save_fields(out / "samples.png", {"samples": row}, {"samples": (-5.0, 5.0, -5.0, 5.0)})
+
+
+def run_all(config: Config, source: Source, out: Path) -> list[dict[str, Any]]:
+    judge, rows, samples = None, [], {}
+    if source.labels is not None and source.num_levels is not None:
+        images, test = (
+            x.reshape(-1, *source.shape) / (source.num_levels - 1)
+            for x in (source.train, source.test)
+        )
+        key = jax.random.key(config.seed)
+        judge = classifier.train(key, images, source.labels[0], directory=out / "classifier")
+        quality = sample_quality.of_images(judge, images[: config.samples], test)
+        accuracy = classifier.accuracy(judge, test, source.labels[1])
+        row = {"model": "(training images)", "classifier_accuracy": accuracy}
+        rows.append(row | quality._asdict())
+    teams = {"MLE": players(config, None, has_critic=False)}
+    teams["ADV"] = players(config, None, has_critic=True)
+    for weight in config.likelihood_weight:
+        teams[f"hybrid {weight:g}"] = players(config, weight, has_critic=True)
+    for name, team in teams.items():
+        trained = train(config, source, name, team, out / name.replace(" ", "-"))
+        flow = trained.model.flow
+        figures = evaluate(config, source, flow, judge)
+        rows.append({"model": name} | figures | {"train_seconds": trained.seconds})
+        draw_key = jax.random.key(config.seed + 1)
+        samples[name] = np.asarray(sample_quality.draw(draw_key, flow, NUM_POINTS, lambda x: x))
+    save_pictures(out, source, samples)
+    return rows
+
+
+def print_table(config: Config, source: Source, rows: list[dict[str, Any]]) -> None:
+    shown = {"nll": ("NLL", ".2f"), "bits_per_dim": ("bits/dim", ".2f")}
+    shown |= {"log10_condition": ("cond.", ".1f"), "mode_score": ("MODE", ".2f")}
+    shown |= {"frechet": ("Fréchet", ".2f"), "precision": ("precision", ".2f")}
+    shown |= {"recall": ("recall", ".2f"), "covered": ("modes", "d")}
+    shown |= {"high_quality": ("high quality", ".1%"), "train_seconds": ("s", ".0f")}
+    present = {name: shown[name] for name in shown if any(name in row for row in rows)}
+    title = f"{config.dataset}, {config.flow}: NLL of {len(source.test)} test events in nats"
+    if "classifier_accuracy" in rows[0]:
+        title += f"; classifier of accuracy {rows[0]['classifier_accuracy']:.1%}"
+    table = Table("trained by", *(label for label, _ in present.values()), title=title)
+    for row in rows:
+        cells = []
+        for name, (_, form) in present.items():
+            value = row.get(name, "")
+            is_huge = isinstance(value, float) and abs(value) >= 1e5
+            cells.append(
+                "inf" if value is None else value and format(value, ".1e" if is_huge else form)
+            )
+        table.add_row(row["model"], *cells)
+    Console().print(table)
+    Console().print("cond.: log10 of the condition number of the flow's Jacobian, median")
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    start = time.perf_counter()
+    source = load(config)
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    out = config.out or Path("runs") / "flow_gan" / stamp
+    settings = dataclasses.asdict(config)
+    for local in ("out", "data_dir"):
+        settings.pop(local)
+    run_directory.prepare(out, settings, resume=False)
+    rows = run_all(config, source, out)
+    print_table(config, source, rows)
+    run_directory.write_json(
+        out / "results.json",
+        {
+            "units": "nats per event, of a density on [0, 1] a dimension for images; seconds",
+            "rows": rows,
+            "samples": config.samples,
+            "seed": config.seed,
+            "wall_seconds": time.perf_counter() - start,
+            "versions": run_directory.versions(),
+            "git_commit": run_directory.git_commit(),
+        },
+    )
+    print(f"pictures and figures: {out}")
+    return rows
+
+
+if __name__ == "__main__":
+    command_line.run(main, Config)
