@@ -243,7 +243,12 @@ def nflows_programs(model: str, num_layers: int, config: Config) -> Programs:
 
     mask = torch.ones(DIM)
     mask[: DIM // 2] = -1
-    network = lambda a, b: nets.MLP((a,), (b,), HIDDEN)
+
+    class Network(nets.MLP):
+        def forward(self, inputs, context=None):  # couplings hand over a context, here none
+            return super().forward(inputs)
+
+    network = lambda a, b: Network((a,), (b,), HIDDEN)
 
     def layer() -> Any:
         match model:

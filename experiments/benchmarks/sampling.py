@@ -32,8 +32,8 @@ class Config:
 
     network: tuple[Network, ...] = ("made", "pixelcnn")
     side: int = 28
-    images: int = 16
-    passes: int = 28
+    images: int = 100
+    passes: int = 8
     """Of the naive sampler that are timed."""
     repeats: int = 5
     """Interleaved measurements of each."""
