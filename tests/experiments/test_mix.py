@@ -176,15 +176,15 @@ def log_mean(log_weights):
 
 
 def check_for_real(choice):
-    """A step moves every parameter; ELBO <= L_3 <= log p(x), on which prior and posterior agree
-    where the weights have light tails.
+    """A step moves every parameter; ELBO <= L_3 <= log p(x), which prior and posterior agree on.
 
     Bounds are compared on draws of their own, within 5 standard errors: false alarm 1e-6 each.
     """
     config = mix.Config(**TINY, **choice)
     model: Any = mix.build(config, dataset(choice))
     base = getattr(model.posterior, "base", model.posterior)
-    base.min_scale = 0.5  # wider than the true posterior, so that weights have a variance
+    # Wider than the true posterior, so that weights have a variance.
+    base.min_scale = 0.75 if choice["prior"] == "hierarchical" else 1.0
     gradient, log_weights, from_prior = probe(config, model, dataset(choice).test[:3])
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.state(gradient, nnx.Param)):
         assert jnp.all(jnp.isfinite(leaf)), path
@@ -197,11 +197,8 @@ def check_for_real(choice):
     (log_p, log_p_error), (reference, reference_error) = map(log_mean, (log_weights, from_prior))
     assert elbos.mean() < iwaes.mean() + 5 * np.hypot(error(elbos), error(iwaes))
     assert iwaes.mean() < reference + 5 * np.hypot(error(iwaes), reference_error)
-    margin = 5 * np.hypot(log_p_error, reference_error)
-    assert log_p < reference + margin
-    # Weights with heavy tails, of a posterior narrower than the prior, come out too low.
-    assert log_p_error > 0.04 or log_p > reference - margin
-    assert log_p_error < 0.5
+    assert abs(log_p - reference) < 5 * np.hypot(log_p_error, reference_error)
+    assert log_p_error < 0.3
 
 
 @pytest.mark.parametrize("choice", FIRST, ids=lambda choice: "-".join(map(str, choice)))
