@@ -6,6 +6,7 @@ from genmix.training import (
     comparison,
     contrastive_divergence,
     distances,
+    layerwise,
     objectives,
     run_directory,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "contrastive_divergence",
     "distances",
     "fit",
+    "layerwise",
     "objectives",
     "run_directory",
     "start",

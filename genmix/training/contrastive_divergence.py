@@ -47,7 +47,7 @@ def contrastive_divergence(
 
     Source: Hinton (2002), Training Products of Experts by Minimizing Contrastive Divergence.
     """
-    _require_steps(num_steps)
+    require_steps(num_steps)
 
     def loss(model, key, batch, carry):
         part = of(model)
@@ -84,7 +84,7 @@ def persistent(
     Source: Tieleman (2008), Training Restricted Boltzmann Machines using Approximations to the
     Likelihood Gradient; Du & Mordatch (2019), arXiv:1903.08689, for the replay buffer.
     """
-    _require_steps(num_steps)
+    require_steps(num_steps)
     chains = jax.tree.map(jnp.asarray, chains)
     num_chains = jax.tree.leaves(chains)[0].shape[0]
     at_once = num_chains if chains_at_once is None else chains_at_once
@@ -126,7 +126,12 @@ def persistent(
     return Term(loss, init)
 
 
-def _require_steps(num_steps: int) -> None:
+def require_steps(num_steps: int) -> None:
+    """Check the length of a chain.
+
+    Raises:
+        ValueError: if num_steps < 1.
+    """
     if num_steps < 1:
         raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
 
