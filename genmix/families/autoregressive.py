@@ -5,7 +5,7 @@
 | `nets.StepwiseMADE` | a vector, in any order | MADE |
 | `nets.NADE` | a vector | NADE |
 | `nets.GatedPixelCNN` | an image, row by row | PixelCNN, PixelCNN++ |
-| `nets.DiagonalBiLSTM` | an image, row by row | PixelRNN |
+| `nets.DiagonalBiLSTM`, `nets.RowLSTM` | an image, row by row | PixelRNN |
 """
 
 import math

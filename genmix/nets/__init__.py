@@ -12,6 +12,7 @@ from genmix.nets.nade import NADE
 from genmix.nets.pixel_cnn import GatedPixelCNN
 from genmix.nets.pixel_rnn import DiagonalBiLSTM
 from genmix.nets.rescale import Rescale
+from genmix.nets.row_lstm import RowLSTM
 from genmix.nets.spectral_norm import SpectralNorm, spectrally_normalized
 from genmix.nets.stepwise_made import StepwiseMADE
 
@@ -28,6 +29,7 @@ __all__ = [
     "GlowNetwork",
     "LowPrecision",
     "Rescale",
+    "RowLSTM",
     "SpectralNorm",
     "StepwiseMADE",
     "spectrally_normalized",

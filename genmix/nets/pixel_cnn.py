@@ -50,19 +50,12 @@ class GatedPixelCNN(nnx.Module):
         cond_size: int = 0,
         rngs: nnx.Rngs,
     ):
-        if len(shape) != 2 or min(*shape, num_features, width, num_layers, num_outputs) < 1:
-            raise ValueError(
-                "GatedPixelCNN needs a height, a width and positive sizes, got shape "
-                f"{tuple(shape)}, num_features {num_features}, width {width}, num_layers "
-                f"{num_layers}, num_outputs {num_outputs}."
-            )
+        pixels.require_sizes(
+            self, shape, num_features=num_features, width=width, num_layers=num_layers,
+            num_outputs=num_outputs, cond_size=cond_size,
+        )  # fmt: skip
         sizes = [first_kernel_size] + [kernel_size] * (num_layers - 1)
-        if min(sizes) < 1 or any(size % 2 == 0 for size in sizes) or cond_size < 0:
-            raise ValueError(
-                "GatedPixelCNN needs odd kernel sizes and a cond_size of at least 0, got "
-                f"kernel_size {kernel_size}, first_kernel_size {first_kernel_size}, cond_size "
-                f"{cond_size}."
-            )
+        pixels.require_odd(self, kernel_size=kernel_size, first_kernel_size=first_kernel_size)
         self.shape, self.num_features, self.num_outputs = tuple(shape), num_features, num_outputs
         self.cond_size = cond_size
         self.layers = nnx.List(
@@ -82,11 +75,7 @@ class GatedPixelCNN(nnx.Module):
         return sum(layer.reach for layer in self.layers)
 
     def __call__(self, features: Image, cond: PyTree = None) -> Image:
-        if features.shape != (*self.shape, self.num_features):
-            raise ValueError(
-                f"GatedPixelCNN expects one image of shape {(*self.shape, self.num_features)}, got "
-                f"{features.shape}; for a batch use jax.vmap."
-            )
+        pixels.require_image(self, features)
         x = pixels.with_ones(features.astype(self.out.kernel.dtype))
         v = jnp.pad(x, ((1, 0), (0, 0), (0, 0)))[:-1]
         h = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
@@ -183,7 +172,7 @@ class GatedLayer(nnx.Module):
         Args:
             rows: those of the image and, in front, `reach` more.
         """
-        gates = _convolve(rows, self.vertical[...], ((0, 0), (self.reach, self.reach)))
+        gates = pixels.convolve(rows, self.vertical[...], ((0, 0), (self.reach, self.reach)))
         gates = gates + self.bias[...].reshape(1, 1, -1)
         # Without a condition, the shift is one zero.
         mine, other = (shift, shift) if shift.size == 1 else jnp.split(shift, 2, axis=-1)
@@ -191,7 +180,7 @@ class GatedLayer(nnx.Module):
 
     def beside(self, h: Image, from_above: Image) -> Image:
         """Next horizontal features."""
-        gates = _convolve(h, self.horizontal[...], ((0, 0), (self.reach, 0)))
+        gates = pixels.convolve(h, self.horizontal[...], ((0, 0), (self.reach, 0)))
         return self._residual(h, _gate(gates + from_above))
 
     def beside_pixel(
@@ -209,29 +198,6 @@ class GatedLayer(nnx.Module):
 def _gate(gates: Float[Array, "*pixels gates"]) -> Float[Array, "*pixels width"]:
     a, b = jnp.split(gates, 2, axis=-1)
     return jnp.tanh(a) * jax.nn.sigmoid(b)
-
-
-def _convolve(x: Image, kernel: Array, padding: Sequence[tuple[int, int]]) -> Image:
-    # Inside loops, where training runs, XLA's convolutions are ten times slower on CPU than this.
-    return jax.lax.platform_dependent(
-        jnp.pad(x, (*padding, (0, 0))), kernel, cpu=_multiply_patches, default=_convolve_padded
-    )
-
-
-def _multiply_patches(x: Image, kernel: Array) -> Image:
-    rows, columns = kernel.shape[:2]
-    height, width = x.shape[0] - rows + 1, x.shape[1] - columns + 1
-    patches = [x[i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
-    return jnp.concatenate(patches, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
-
-
-def _convolve_padded(x: Image, kernel: Array) -> Image:
-    layout = ("NHWC", "HWIO", "NHWC")
-    batch = x[None]
-    convolved = jax.lax.conv_general_dilated(
-        batch, kernel, (1, 1), "VALID", dimension_numbers=layout
-    )
-    return convolved[0]
 
 
 def _pad_rows(x: Image, count: int) -> Image:

@@ -46,15 +46,10 @@ class DiagonalBiLSTM(nnx.Module):
         cond_size: int = 0,
         rngs: nnx.Rngs,
     ):
-        if (
-            len(shape) != 2
-            or min(*shape, num_features, width, num_layers, num_outputs, cond_size + 1) < 1
-        ):
-            raise ValueError(
-                "DiagonalBiLSTM needs a height, a width and positive sizes, got shape "
-                f"{tuple(shape)}, num_features {num_features}, width {width}, num_layers "
-                f"{num_layers}, num_outputs {num_outputs}, cond_size {cond_size}."
-            )
+        pixels.require_sizes(
+            self, shape, num_features=num_features, width=width, num_layers=num_layers,
+            num_outputs=num_outputs, cond_size=cond_size,
+        )  # fmt: skip
         self.shape, self.num_features, self.num_outputs = tuple(shape), num_features, num_outputs
         self.width, self.cond_size = width, cond_size
         inputs = [num_features + 1] + [width] * (num_layers - 1)
@@ -66,11 +61,7 @@ class DiagonalBiLSTM(nnx.Module):
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
 
     def __call__(self, features: Image, cond: PyTree = None) -> Image:
-        if features.shape != (*self.shape, self.num_features):
-            raise ValueError(
-                f"DiagonalBiLSTM expects one image of shape {(*self.shape, self.num_features)}, "
-                f"got {features.shape}; for a batch use jax.vmap."
-            )
+        pixels.require_image(self, features)
         x = pixels.with_ones(features.astype(self.out.kernel.dtype))
         h = jnp.pad(x, ((0, 0), (1, 0), (0, 0)))[:, :-1]
         layers = zip(self.rightwards, self.leftwards, self._shifts(cond), strict=True)
@@ -161,10 +152,7 @@ class DiagonalCell(nnx.Module):
         c: Float[Array, "*pixels width"],
     ) -> tuple[Array, Array]:
         """New output and cell, of both neighbours and the input."""
-        gates = gates + self.left(left) + self.up(up)
-        write, keep, show, value = jnp.split(gates, 4, axis=-1)
-        c = jax.nn.sigmoid(keep) * c + jax.nn.sigmoid(write) * jnp.tanh(value)
-        return jax.nn.sigmoid(show) * jnp.tanh(c), c
+        return pixels.lstm(gates + self.left(left) + self.up(up), c)
 
     def over_image(self, gates: Image) -> Image:
         """Outputs at all pixels, a diagonal at a time."""

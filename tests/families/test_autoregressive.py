@@ -21,6 +21,7 @@ from genmix.nets.made import MADE
 from genmix.nets.nade import NADE
 from genmix.nets.pixel_cnn import GatedPixelCNN
 from genmix.nets.pixel_rnn import DiagonalBiLSTM
+from genmix.nets.row_lstm import RowLSTM
 from genmix.nets.state import map_variables
 from genmix.nets.stepwise_made import StepwiseMADE
 
@@ -62,6 +63,13 @@ def pixel_rnn(shape, levels, **options):
     return Autoregressive(network, levels)
 
 
+def row_lstm(shape, levels, **options):
+    network = RowLSTM(
+        shape, levels.num_features, 5, 2, levels.num_parameters, rngs=nnx.Rngs(0), **options
+    )
+    return Autoregressive(network, levels)
+
+
 class FeatureMap(nnx.Module):
     """A decoder from the condition to a map of features."""
 
@@ -90,6 +98,7 @@ MODELS = {
     ),
     "pixel rnn, binary": lambda: pixel_rnn((3, 3), BinaryLevels(), cond_size=2),
     "pixel rnn, codes": lambda: pixel_rnn((2, 3), CategoricalLevels(num_levels=3, one_hot=True)),
+    "row lstm, binary": lambda: row_lstm((3, 3), BinaryLevels(), cond_size=2),
     "pixel cnn, colour": lambda: pixel_cnn((2, 2), COLOUR, cond_size=3, encoder=FeatureMap()),
 }
 
@@ -187,6 +196,28 @@ def test_a_limited_reach_hides_what_is_far(x64):
     np.testing.assert_array_equal(np.asarray(jacobian) != 0, above | beside)
 
 
+@pytest.mark.parametrize(("r", "first"), [(1, 2), (2, 1)])
+def test_a_row_lstm_sees_a_triangle(r, first, x64):
+    """The columns that the docstring names, with two layers, and no others."""
+    shape = (5, 11)
+    sizes = {"kernel_size": 2 * r + 1, "first_kernel_size": 2 * first + 1}
+    network: Any = spread(row_lstm(shape, BinaryLevels(), **sizes)).network
+    # At three inputs, for at one of them all hidden units of a pixel may be dead.
+    features = jax.random.normal(jax.random.key(1), (3, *shape, 1))
+    jacobians = jax.jit(jax.vmap(jax.jacobian(network)))(features)
+    seen = np.any(np.asarray(jacobians)[:, :, :, 0, :, :, 0] != 0, axis=0)
+    rows, columns = np.indices(shape)
+    down = rows[:, :, None, None] - rows
+    right = columns - columns[:, :, None, None]
+    left_end = -(first + (2 + down) * r)
+    right_end = np.maximum(first + (down - 1) * r, down * r - 1)
+    beside = (down == 0) & (right < 0) & (right >= left_end)
+    above = (down > 0) & (right >= left_end) & (right <= right_end)
+    np.testing.assert_array_equal(seen, above | beside)
+    before = (down > 0) | ((down == 0) & (right < 0))
+    assert np.any(before & ~above & ~beside)  # unlike the other networks, it misses some
+
+
 def test_every_pixel_sees_the_condition():
     part = spread(pixel_cnn((3, 3), BinaryLevels()))
     by_vector = jax.jacobian(lambda c: part.network(jnp.zeros((3, 3, 1)), c))(COND)
@@ -247,7 +278,8 @@ def finite_gradients(model, x):
 
 
 @pytest.mark.parametrize(
-    "name", ["made, binary", "nade, binary", "pixel cnn, colour", "pixel rnn, binary"]
+    "name",
+    ["made, binary", "nade, binary", "pixel cnn, colour", "pixel rnn, binary", "row lstm, binary"],
 )
 def test_as_a_likelihood(name):
     likelihood = spread(MODELS[name]())
@@ -348,6 +380,22 @@ def test_parts_that_do_not_fit_are_refused():
                 jnp.ones((4, 4, 1)), jnp.ones((2, 2, 3))
             ),
             r"cond of shape \(3,\) or \(4, 4, 3\), got shape \(2, 2, 3\)",
+        ),
+        (
+            lambda: RowLSTM((4, 4), 1, 2, 0, 1, rngs=nnx.Rngs(0)),
+            "RowLSTM needs .* num_layers 0",
+        ),
+        (
+            lambda: RowLSTM((4, 4), 1, 2, 1, 1, kernel_size=2, rngs=nnx.Rngs(0)),
+            "RowLSTM needs odd kernel sizes .* kernel_size 2",
+        ),
+        (
+            lambda: RowLSTM((4, 4), 1, 2, 1, 1, first_kernel_size=1, rngs=nnx.Rngs(0)),
+            "first_kernel_size of at least 3, got 1",
+        ),
+        (
+            lambda: RowLSTM((4, 4), 1, 2, 1, 1, rngs=nnx.Rngs(0))(jnp.ones((4, 3, 1))),
+            r"RowLSTM expects one image of shape \(4, 4, 1\), got \(4, 3, 1\)",
         ),
         (lambda: CategoricalLevels(num_levels=1), "num_levels must be at least 2, got 1"),
         (lambda: LogisticMixtureLevels(num_components=0), "must be positive, got 0 and 1"),
