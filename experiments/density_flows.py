@@ -5,7 +5,6 @@ levels themselves. Defaults train on scikit-learn's digits in minutes on two CPU
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from pathlib import Path
@@ -16,15 +15,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import bijectors as bij
-from genmix import command_line, evaluation
+from genmix import command_line, data, evaluation
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Dequantized, StandardNormal, transformed
-from genmix.nets import MADE, MLP, GlowNetwork
+from genmix.nets import MADE, MLP, GlowNetwork, state
 from genmix.training import Fit, Plan, Player, Validation, fit, objectives, run_directory
 
 Flow = Literal["nice", "realnvp", "spline", "maf", "realnvp-multiscale", "glow"]
@@ -67,21 +64,16 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "particles", "patience", "layers", "hidden"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.flow:
-            raise ValueError("flow needs at least one name, got none.")
+        command_line.require(
+            self,
+            counts=("steps", "batch_size", "particles", "patience", "layers", "hidden"),
+            positive=("learning_rate",),
+            names=("flow",),
+        )
         if not 0 < self.margin < 0.5:
             raise ValueError(f"margin must be between 0 and 1/2, got {self.margin}.")
-        if not self.learning_rate > 0 or not (self.weight_decay or 0) >= 0:
-            raise ValueError(
-                "learning_rate must be positive and weight_decay not negative, got "
-                f"{self.learning_rate} and {self.weight_decay}."
-            )
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
+        if not 0 <= (self.weight_decay or 0) < math.inf:
+            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}.")
 
 
 def load(config: Config) -> Dataset:
@@ -189,15 +181,12 @@ def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
     return fit(jax.random.key(config.seed), model, [player], x, plan)
 
 
-def figures(dataset: Dataset, log_px: np.ndarray) -> dict[str, float]:
+def figures(dataset: Dataset, model: str, log_px: np.ndarray) -> dict[str, Any]:
     """NLL in nats an image, with its standard error over images, and bits per dimension."""
-    dims = math.prod(dataset.test.shape[1:])
-    nll, error = float(-np.mean(log_px)), float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
-    return {
-        "nll": nll,
-        "nll_standard_error": error,
-        "bits_per_dim": evaluation.bits_per_dim(-nll, dims),
-        "bits_per_dim_standard_error": evaluation.bits_per_dim(-error, dims),
+    dims, row = math.prod(dataset.test.shape[1:]), evaluation.baselines.row(model, log_px)
+    return row | {
+        "bits_per_dim": evaluation.bits_per_dim(-row["nll"], dims),
+        "bits_per_dim_standard_error": evaluation.bits_per_dim(-row["nll_standard_error"], dims),
     }
 
 
@@ -206,12 +195,11 @@ def evaluate(config: Config, dataset: Dataset, name: str, model: Dequantized) ->
     estimate = lambda k: evaluation.log_likelihood(
         jax.random.key(config.seed), model, x, num_particles=k
     )
-    tighter = figures(dataset, estimate(config.particles).log_px)
-    parameters = jax.tree.leaves(nnx.state(model, nnx.Param))
+    tighter = figures(dataset, name, estimate(config.particles).log_px)
     return {
-        **figures(dataset, estimate(1).log_px),
+        **figures(dataset, name, estimate(1).log_px),
         "bits_per_dim_tighter": tighter["bits_per_dim"],
-        "parameters": sum(leaf.size for leaf in parameters),
+        "parameters": state.num_parameters(model),
     }
 
 
@@ -223,70 +211,52 @@ def draw(config: Config, dataset: Dataset, model: Dequantized, path: Path) -> No
 
 
 def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{dataset.name}, {len(dataset.test)} test images of {dataset.num_levels} "
-                  "levels, uniform noise")  # fmt: skip
-    k = config.particles
-    for name in ("model", "bits/dim", "±", f"k = {k}", "NLL, nats", "parameters", "training"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in rows:
-        own = "train_seconds" in row
-        table.add_row(
-            row["model"],
-            f"{row['bits_per_dim']:.3f}",
-            f"{row['bits_per_dim_standard_error']:.3f}",
-            f"{row['bits_per_dim_tighter']:.3f}" if own else "",
-            f"{row['nll']:.2f}",
-            f"{row['parameters']:,}" if own else "",
-            f"{row['train_seconds']:.1f} s" if own else "",
-        )
-    Console().print(table)
+    command_line.print_table(
+        f"{dataset.name}, {len(dataset.test)} test images of {dataset.num_levels} levels, uniform "
+        "noise",
+        {
+            "model": "{model}",
+            "bits/dim": "{bits_per_dim:.3f}",
+            "±": "{bits_per_dim_standard_error:.3f}",
+            f"k = {config.particles}": "{bits_per_dim_tighter:.3f}",
+            "NLL, nats": "{nll:.2f}",
+            "parameters": "{parameters:,}",
+            "training": "{train_seconds:.1f} s",
+        },
+        rows,
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     dataset = load(config)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "density_flows" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size)
+    out = run_directory.begin("density_flows", config)
     log_px = evaluation.baselines.independent_histogram(
         dataset.train, dataset.test, num_levels=dataset.num_levels
     )
-    rows: list[dict[str, Any]] = [{"model": "independent histograms", **figures(dataset, log_px)}]
+    rows: list[dict[str, Any]] = [figures(dataset, "independent histograms", log_px)]
     curves = {}
     for name in config.flow:
         trained = train(config, dataset, name, out)
         draw(config, dataset, trained.model, out / name / "samples.png")
         row = evaluate(config, dataset, name, trained.model)
-        rows.append({"model": name, **row, "train_seconds": trained.seconds})
+        rows.append({**row, "train_seconds": trained.seconds})
         curves[name] = trained.history["validation"]
     pictures.save_curves(
         out / "curves.png", curves, x_label="step", y_label="validation bound (nats)"
     )
     print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "bits per dimension and nats per image, of levels; seconds",
-            "dataset": dataset.name,
-            "particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="bits per dimension and nats per image, of levels; seconds",
+        dataset=dataset.name,
+        particles=config.particles,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"pictures:    {out}/*/samples.png, {out}/curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "*/samples.png", "curves.png")
     return rows
 
 

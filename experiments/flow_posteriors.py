@@ -6,7 +6,6 @@ scikit-learn's digits in minutes on two CPU cores.
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from collections.abc import Callable
@@ -18,8 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import bijectors as bij
 from genmix import command_line, data, evaluation
@@ -30,10 +27,9 @@ from genmix.families import (
     FactorizedNormal,
     LatentVariableModel,
     StandardNormal,
-    log_weight,
     transformed,
 )
-from genmix.nets import MADE, MLP
+from genmix.nets import MADE, MLP, state
 from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
 
 Posterior = Literal[
@@ -47,7 +43,6 @@ Posterior = Literal[
     "iaf",
     "naf",
 ]
-DRAWS = 100  # of z for each image in the estimate of the ELBO
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,17 +88,13 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        counts = ("flows", "columns", "latent", "hidden", "steps", "batch_size", "particles")
-        for name in (*counts, "warm_up"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.posterior:
-            raise ValueError("posterior needs at least one name, got none.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
+        command_line.require(
+            self,
+            counts=("flows", "columns", "latent", "hidden", "steps", "batch_size", "particles",
+                    "warm_up"),
+            positive=("learning_rate",),
+            names=("posterior",),
+        )  # fmt: skip
 
 
 def sizes(config: Config, dataset: Dataset) -> tuple[int, int]:
@@ -156,9 +147,7 @@ def build(config: Config, dataset: Dataset, name: str) -> LatentVariableModel:
     shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
     latent, hidden = sizes(config, dataset)
     decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
-    means = np.clip(np.mean(dataset.train, axis=0), 1e-3, 1 - 1e-3)
-    logits = np.log(means / (1 - means)).reshape(-1)
-    decoder.out.bias = nnx.Param(jnp.asarray(logits, jnp.float32))
+    decoder.out.bias = nnx.Param(jnp.asarray(data.mean_logits(dataset.train)).reshape(-1))
     encoder = Features(shape, hidden, rngs=rngs)
     base = FactorizedNormal(nnx.Linear(hidden, 2 * latent, rngs=rngs))
     nothing = bij.Permutation(range(latent))
@@ -189,17 +178,6 @@ def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
     return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
 
 
-@jax.jit
-def elbos(key: jax.Array, model: LatentVariableModel, x: jax.Array) -> jax.Array:
-    """ELBO of each image, in nats, a mean of draws."""
-
-    def one(pair):
-        keys = jax.random.split(pair[0], DRAWS)
-        return jnp.mean(jax.vmap(lambda key: log_weight(model, key, pair[1]))(keys))
-
-    return jax.lax.map(one, (jax.random.split(key, len(x)), x), batch_size=100)
-
-
 def evaluate(
     config: Config, dataset: Dataset, name: str, model: LatentVariableModel
 ) -> dict[str, Any]:
@@ -207,50 +185,42 @@ def evaluate(
     likelihood = evaluation.log_likelihood(
         nll_key, model, dataset.test, num_particles=config.particles
     )
-    count = lambda part: sum(leaf.size for leaf in jax.tree.leaves(nnx.state(part, nnx.Param)))
+    bound = evaluation.elbo(elbo_key, model, dataset.test)
     return {
         "posterior": name,
-        "elbo": float(jnp.mean(elbos(elbo_key, model, jnp.asarray(dataset.test)))),
+        "elbo": bound.elbo,
+        "elbo_standard_error": bound.standard_error,
         "nll": likelihood.nll,
         "nll_standard_error": likelihood.standard_error,
         "active_units": int(np.sum(evaluation.active_units(unit_key, model, dataset.test)[0])),
-        "posterior_parameters": count(model.posterior),
-        "parameters": count(model),
+        "posterior_parameters": state.num_parameters(model.posterior),
+        "parameters": state.num_parameters(model),
     }
 
 
 def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{dataset.name}: nats an image, NLL with {config.particles} particles")
-    for name in ("posterior", "-ELBO", "NLL", "±", "gap", "active", "parameters of q", "s"):
-        table.add_column(name, justify="left" if name == "posterior" else "right")
-    for row in rows:
-        table.add_row(
-            row["posterior"],
-            f"{-row['elbo']:.2f}",
-            f"{row['nll']:.2f}",
-            f"{row['nll_standard_error']:.2f}",
-            f"{-row['elbo'] - row['nll']:.2f}",
-            str(row["active_units"]),
-            f"{row['posterior_parameters']:,}",
-            f"{row['train_seconds']:.0f}",
-        )
-    Console().print(table)
+    command_line.print_table(
+        f"{dataset.name}: nats an image, NLL with {config.particles} particles",
+        {
+            "posterior": "{posterior}",
+            "-ELBO": "{negative_elbo:.2f}",
+            "± ": "{elbo_standard_error:.2f}",
+            "NLL": "{nll:.2f}",
+            "±": "{nll_standard_error:.2f}",
+            "gap": "{gap:.2f}",
+            "active": "{active_units}",
+            "parameters of q": "{posterior_parameters:,}",
+            "training": "{train_seconds:.0f} s",
+        },
+        [{**row, "negative_elbo": -row["elbo"], "gap": -row["elbo"] - row["nll"]} for row in rows],
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "flow_posteriors" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size)
+    out = run_directory.begin("flow_posteriors", config)
     rows, curves = [], {}
     for name in config.posterior:
         trained = train(config, dataset, name, out)
@@ -261,22 +231,16 @@ def main(config: Config) -> list[dict[str, Any]]:
         out / "curves.png", curves, x_label="step", y_label="training ELBO (nats)", y_quantile=0.2
     )
     print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        nll_particles=config.particles,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"picture:     {out}/curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "curves.png")
     return rows
 
 

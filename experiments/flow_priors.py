@@ -6,8 +6,6 @@ train on scikit-learn's digits in minutes on two CPU cores.
 """
 
 import dataclasses
-import datetime
-import functools
 import math
 import time
 from pathlib import Path
@@ -18,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import bijectors as bij
 from genmix import command_line, data, evaluation
@@ -32,10 +28,9 @@ from genmix.families import (
     LatentVariableModel,
     StandardNormal,
     VampModel,
-    log_weight,
     transformed,
 )
-from genmix.nets import MADE, MLP
+from genmix.nets import MADE, MLP, state
 from genmix.training import (
     Fit,
     Plan,
@@ -48,7 +43,6 @@ from genmix.training import (
 )
 
 Model = Literal["normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior"]
-DRAWS = 100  # of z for each image in the estimate of the ELBO
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,17 +80,13 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        counts = ("flows", "components", "latent", "hidden", "steps", "batch_size", "particles")
-        for name in (*counts, "warm_up", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.model:
-            raise ValueError("model needs at least one name, got none.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
+        command_line.require(
+            self,
+            counts=("flows", "components", "latent", "hidden", "steps", "batch_size", "particles",
+                    "warm_up", "patience"),
+            positive=("learning_rate",),
+            names=("model",),
+        )  # fmt: skip
 
 
 def sizes(config: Config, dataset: Dataset) -> tuple[int, int, int]:
@@ -142,9 +132,7 @@ def build(config: Config, dataset: Dataset, name: str) -> Any:
     shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
     latent, hidden, components = sizes(config, dataset)
     decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
-    means = np.clip(np.mean(dataset.train, axis=0), 1e-3, 1 - 1e-3)
-    logits = np.log(means / (1 - means)).reshape(-1)
-    decoder.out.bias = nnx.Param(jnp.asarray(logits, jnp.float32))
+    decoder.out.bias = nnx.Param(jnp.asarray(data.mean_logits(dataset.train)).reshape(-1))
     base = FactorizedNormal(nnx.Linear(hidden, 2 * latent, rngs=rngs))
     encoder = Features(shape, hidden, rngs=rngs)
     parts: dict[str, Any] = {"likelihood": Bernoulli(decoder)}
@@ -171,7 +159,8 @@ def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
     every = max(config.steps // 20, 1)
 
     def score(model: Any) -> float:
-        return float(jnp.mean(elbos(jax.random.key(config.seed), model, dataset.valid, 1)))
+        key = jax.random.key(config.seed)
+        return evaluation.elbo(key, model, dataset.valid, num_samples=1).elbo
 
     has_valid = len(dataset.valid) > 0
     plan = Plan(
@@ -190,32 +179,21 @@ def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
     return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
 
 
-@functools.partial(jax.jit, static_argnames="draws")
-def elbos(key: jax.Array, model: Any, x: jax.Array, draws: int) -> jax.Array:
-    """ELBO of each image, in nats, a mean of draws."""
-
-    def one(pair):
-        keys = jax.random.split(pair[0], draws)
-        return jnp.mean(jax.vmap(lambda key: log_weight(model, key, pair[1]))(keys))
-
-    return jax.lax.map(one, (jax.random.split(key, len(x)), x), batch_size=100)
-
-
 def evaluate(config: Config, dataset: Dataset, name: str, model: Any) -> dict[str, Any]:
     elbo_key, nll_key, unit_key = jax.random.split(jax.random.key(config.seed), 3)
     likelihood = evaluation.log_likelihood(
         nll_key, model, dataset.test, num_particles=config.particles
     )
     plain = model.model if isinstance(model, VampModel) else model
-    count = sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    x = jnp.asarray(dataset.test)
+    bound = evaluation.elbo(elbo_key, model, dataset.test)
     return {
         "model": name,
-        "elbo": float(jnp.mean(elbos(elbo_key, model, x, DRAWS))),
+        "elbo": bound.elbo,
+        "elbo_standard_error": bound.standard_error,
         "nll": likelihood.nll,
         "nll_standard_error": likelihood.standard_error,
         "active_units": int(np.sum(evaluation.active_units(unit_key, plain, dataset.test)[0])),
-        "parameters": count,
+        "parameters": state.num_parameters(model),
     }
 
 
@@ -228,41 +206,28 @@ def draw(config: Config, model: Any, path: Path) -> None:
 
 
 def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{dataset.name}: nats an image, NLL with {config.particles} particles")
-    for name in ("prior", "-ELBO", "NLL", "±", "active", "parameters", "training"):
-        table.add_column(name, justify="left" if name == "prior" else "right")
-    for row in rows:
-        table.add_row(
-            row["model"].replace("iaf-posterior", "normal, IAF posterior"),
-            f"{-row['elbo']:.2f}",
-            f"{row['nll']:.2f}",
-            f"{row['nll_standard_error']:.2f}",
-            str(row["active_units"]),
-            f"{row['parameters']:,}",
-            f"{row['train_seconds']:.1f} s",
-        )
-    Console().print(table)
+    title = lambda row: row["model"].replace("iaf-posterior", "normal, IAF posterior")
+    command_line.print_table(
+        f"{dataset.name}: nats an image, NLL with {config.particles} particles",
+        {
+            "prior": "{title}",
+            "-ELBO": "{negative_elbo:.2f}",
+            "± ": "{elbo_standard_error:.2f}",
+            "NLL": "{nll:.2f}",
+            "±": "{nll_standard_error:.2f}",
+            "active": "{active_units}",
+            "parameters": "{parameters:,}",
+            "training": "{train_seconds:.1f} s",
+        },
+        [{**row, "title": title(row), "negative_elbo": -row["elbo"]} for row in rows],
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    if config.patience is not None and not len(dataset.valid):
-        raise ValueError(
-            f"{dataset.name} has no validation images, so it cannot stop early: leave out "
-            "--patience."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "flow_priors" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size, patience=config.patience)
+    out = run_directory.begin("flow_priors", config)
     rows, curves = [], {}
     for name in config.model:
         trained = train(config, dataset, name, out)
@@ -274,22 +239,16 @@ def main(config: Config) -> list[dict[str, Any]]:
         out / "curves.png", curves, x_label="step", y_label="training ELBO (nats)", y_quantile=0.2
     )
     print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        nll_particles=config.particles,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"pictures:    {out}/*/samples.png, {out}/curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "*/samples.png", "curves.png")
     return rows
 
 

@@ -4,7 +4,6 @@ A VAE on the digits beside models whose posterior takes leapfrog steps towards p
 """
 
 import dataclasses
-import datetime
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line, data, evaluation
 from genmix.data import Dataset
@@ -52,16 +49,13 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        sizes = ("iterations", "latent", "hidden", "steps", "batch_size", "particles")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        command_line.require(
+            self,
+            counts=("iterations", "latent", "hidden", "steps", "batch_size", "particles"),
+            positive=("learning_rate",),
+        )
         if not self.leapfrog or min(self.leapfrog) < 0:
             raise ValueError(f"leapfrog must not be negative or empty, got {self.leapfrog}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 class Paired(nnx.Module):
@@ -128,12 +122,7 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
 def main(config: Config) -> list[dict[str, Any]]:
     begin = time.perf_counter()
     dataset = data.load("digits")
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "hvi" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("hvi", config)
     rows, curves = [], {}
     for leapfrog in config.leapfrog:
         result = train(config, dataset, leapfrog, out / f"leapfrog{leapfrog}")
@@ -143,33 +132,28 @@ def main(config: Config) -> list[dict[str, Any]]:
     pictures.save_curves(
         out / "curves.png", curves, x_label="step", y_label="training bound (nats)"
     )
-    title = f"digits: nats per image, NLL with {config.particles} particles"
-    names = ("leapfrog steps", "bound", "NLL", "±", "gap", "step size", "training")
-    table = Table(*names, title=title)
-    for row in rows:
-        table.add_row(
-            str(row["leapfrog"]),
-            f"{row['elbo']:.2f}",
-            f"{row['nll']:.2f}",
-            f"{row['nll_standard_error']:.2f}",
-            f"{row['gap']:.2f}",
-            f"{row['step_size']:.3f}" if "step_size" in row else "",
-            f"{row['train_seconds']:.1f} s",
-        )
-    Console().print(table)
-    run_directory.write_json(
-        out / "results.json",
+    command_line.print_table(
+        f"digits: nats per image, NLL with {config.particles} particles",
         {
-            "units": "nats per image; seconds",
-            "particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - begin,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
+            "leapfrog steps": "{leapfrog}",
+            "bound": "{elbo:.2f}",
+            "NLL": "{nll:.2f}",
+            "±": "{nll_standard_error:.2f}",
+            "gap": "{gap:.2f}",
+            "step size": "{step_size:.3f}",
+            "training": "{train_seconds:.1f} s",
         },
+        rows,
     )
-    print(f"picture: {out}/curves.png; figures: {out}/results.json")
+    run_directory.write_results(
+        out,
+        begin,
+        units="nats per image; seconds",
+        particles=config.particles,
+        seed=config.seed,
+        rows=rows,
+    )
+    command_line.print_paths(out, "curves.png")
     return rows
 
 

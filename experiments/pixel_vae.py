@@ -9,8 +9,8 @@ arXiv:1611.02731 (what the decoder cannot see is left to z).
 """
 
 import dataclasses
-import datetime
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -22,8 +22,6 @@ import numpy as np
 import optax
 import tyro
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line, data, evaluation
 from genmix.data import Dataset
@@ -69,7 +67,6 @@ TITLES: Mapping[Model, str] = MappingProxyType(
         "all": "  with all four",
     }
 )
-LOCAL = ("out", "resume", "debug", "data_dir")
 DRAWS = 9  # pictures drawn from one z
 
 
@@ -118,20 +115,17 @@ class Config:
     def __post_init__(self):
         if not self.model or len(set(self.model)) < len(self.model):
             raise ValueError(f"model needs at least one name, each once, got {self.model}.")
-        for name in ("reach", "latent", "hidden", "width", "layers", "steps", "batch_size",
-                     "particles"):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        command_line.require(
+            self,
+            counts=("reach", "latent", "hidden", "width", "layers", "steps", "batch_size",
+                    "particles"),
+            positive=("learning_rate",),
+        )  # fmt: skip
         for name in ("warm_up", "dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
         if not 0 <= self.free_nats < math.inf:
             raise ValueError(f"free_nats must not be negative, got {self.free_nats}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel | Autoregressive:
@@ -242,9 +236,7 @@ def draw(config: Config, dataset: Dataset, model: Any, out: Path) -> None:
 def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
     """Train and evaluate each model, the baseline first; one row each."""
     log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    error = float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
-    title = "independent Bernoulli"
-    rows = [{"model": title, "nll": float(-np.mean(log_px)), "nll_standard_error": error}]
+    rows: list[dict[str, Any]] = [evaluation.baselines.row("independent Bernoulli", log_px)]
     rates = {}
     for name in config.model:
         directory = out / name
@@ -263,60 +255,45 @@ def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]
 
 
 def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{dataset.name}: nats per image, NLL with {config.particles} particles")
-    for name in ("model", "NLL", "±", "ELBO", "KL", "active units", "training"):
-        table.add_column(name, justify="left" if name == "model" else "right")
     indented = {title.strip(): title for title in TITLES.values()}
-    for row in rows:
-        nats = lambda name, row=row: f"{row[name]:.2f}" if name in row else ""
-        table.add_row(
-            indented.get(row["model"], row["model"]),
-            nats("nll"),
-            nats("nll_standard_error"),
-            nats("elbo"),
-            nats("rate"),
-            f"{row['active_units']} of {config.latent}" if "active_units" in row else "",
-            f"{row['train_seconds']:.1f} s" if "train_seconds" in row else "",
-        )
-    Console().print(table)
+    command_line.print_table(
+        f"{dataset.name}: nats per image, NLL with {config.particles} particles",
+        {
+            "model": "{title}",
+            "NLL": "{nll:.2f}",
+            "±": "{nll_standard_error:.2f}",
+            "ELBO": "{elbo:.2f}",
+            "KL": "{rate:.2f}",
+            "active units": f"{{active_units}} of {config.latent}",
+            "training": "{train_seconds:.1f} s",
+        },
+        [{**row, "title": indented.get(row["model"], row["model"])} for row in rows],
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
+    start = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
     if dataset.num_levels != 2:
         raise ValueError(
             f"{dataset.name} has {dataset.num_levels} grey levels, and this experiment is about "
             "bits: use another --dataset, or experiments.mix --decoder pixelcnn."
         )
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "pixel_vae" / stamp
-    settings = dataclasses.asdict(config)
-    for local in LOCAL:
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size)
+    out = run_directory.begin("pixel_vae", config)
     with run_directory.locked(out):
         rows = run_all(config, dataset, out)
     print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        nll_particles=config.particles,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"pictures:    {out}/*/samples.png, {out}/*/draws_given_z.png, {out}/rates.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "*/samples.png", "*/draws_given_z.png", "rates.png")
     return rows
 
 

@@ -5,7 +5,6 @@ scikit-learn's digits in minutes on two CPU cores.
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from collections.abc import Callable
@@ -16,17 +15,15 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line, data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Autoregressive, BinaryLevels
-from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, StepwiseMADE
+from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE, state
 from genmix.training import Fit, Plan, Player, Validation, fit, objectives, run_directory
 
-Network = Literal["made", "nade", "pixelcnn", "bilstm"]
+Network = Literal["made", "nade", "pixelcnn", "row-lstm", "bilstm"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +35,9 @@ class Config:
     """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
     network: tuple[Network, ...] = ("made", "nade", "pixelcnn")
     layers: int = 5
-    """Layers of pixelcnn; bilstm has two."""
+    """Layers of pixelcnn; row-lstm and bilstm have two."""
     width: int = 16
-    """Channels of pixelcnn and bilstm."""
+    """Channels of pixelcnn, row-lstm and bilstm."""
     hidden: int | None = None
     """Units of made and nade; 200 for the digits, 1,000 for larger images."""
     steps: int = 3000
@@ -58,16 +55,12 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("layers", "width", "hidden", "steps", "batch_size", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.network:
-            raise ValueError("network needs at least one name, got none.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
+        command_line.require(
+            self,
+            counts=("layers", "width", "hidden", "steps", "batch_size", "patience"),
+            positive=("learning_rate",),
+            names=("network",),
+        )
 
 
 def build(config: Config, dataset: Dataset, name: str) -> Autoregressive:
@@ -78,6 +71,7 @@ def build(config: Config, dataset: Dataset, name: str) -> Autoregressive:
         "made": lambda: StepwiseMADE(MADE(dim, (hidden,), direct=True, rngs=rngs)),
         "nade": lambda: NADE(dim, hidden, rngs=rngs),
         "pixelcnn": lambda: GatedPixelCNN(pixels, 1, config.width, config.layers, 1, rngs=rngs),
+        "row-lstm": lambda: RowLSTM(pixels, 1, config.width, 2, 1, rngs=rngs),
         "bilstm": lambda: DiagonalBiLSTM(pixels, 1, config.width, 2, 1, rngs=rngs),
     }
     return Autoregressive(networks[name](), BinaryLevels(), shape=shape)
@@ -120,56 +114,37 @@ def draw(config: Config, model: Autoregressive, path: Path) -> None:
 
 
 def print_table(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    table = Table(title=f"{dataset.name}, {len(dataset.test)} test images: exact NLL in nats")
-    for name in ("model", "NLL", "±", "parameters", "training"):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in rows:
-        own = "train_seconds" in row
-        table.add_row(
-            row["model"],
-            f"{row['nll']:.2f}",
-            f"{row['nll_standard_error']:.2f}",
-            f"{row['parameters']:,}" if own else "",
-            f"{row['train_seconds']:.1f} s" if own else "",
-        )
-    Console().print(table)
+    command_line.print_table(
+        f"{dataset.name}, {len(dataset.test)} test images: exact NLL in nats",
+        {
+            "model": "{model}",
+            "NLL": "{nll:.2f}",
+            "±": "{nll_standard_error:.2f}",
+            "parameters": "{parameters:,}",
+            "training": "{train_seconds:.1f} s",
+        },
+        rows,
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    if config.patience is not None and not len(dataset.valid):
-        raise ValueError(
-            f"{dataset.name} has no validation images, so it cannot stop early: leave out "
-            "--patience."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "pixelcnn" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size, patience=config.patience)
+    out = run_directory.begin("pixelcnn", config)
     log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    error = float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
-    baseline = {"nll": float(-np.mean(log_px)), "nll_standard_error": error}
-    rows: list[dict[str, Any]] = [{"model": "independent Bernoulli", **baseline}]
+    rows: list[dict[str, Any]] = [evaluation.baselines.row("independent Bernoulli", log_px)]
     curves = {}
     for name in config.network:
         trained = train(config, dataset, name, out)
         draw(config, trained.model, out / name / "samples.png")
         estimate = likelihood(trained.model, dataset.test)
-        parameters = jax.tree.leaves(nnx.state(trained.model, nnx.Param))
         rows.append(
             {
                 "model": name,
                 "nll": estimate.nll,
                 "nll_standard_error": estimate.standard_error,
-                "parameters": sum(leaf.size for leaf in parameters),
+                "parameters": state.num_parameters(trained.model),
                 "train_seconds": trained.seconds,
             }
         )
@@ -178,21 +153,15 @@ def main(config: Config) -> list[dict[str, Any]]:
         out / "curves.png", curves, x_label="step", y_label="training log p(x) (nats)"
     )
     print_table(dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"pictures:    {out}/*/samples.png, {out}/curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "*/samples.png", "curves.png")
     return rows
 
 

@@ -5,7 +5,6 @@ importance sampling from below, and on images that the model itself has drawn al
 """
 
 import dataclasses
-import datetime
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from typing import Any
 import jax
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line, data
 from genmix.data import Dataset
@@ -57,19 +54,14 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        sizes = ("latent", "hidden", "steps", "batch_size", "particles", "temperatures", "chains")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.k or min(self.k) < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}.")
+        command_line.require(
+            self,
+            counts=("k", "latent", "hidden", "steps", "batch_size", "particles", "temperatures",
+                    "chains"),
+            positive=("learning_rate", "step_size"),
+        )  # fmt: skip
         if not 2 <= self.images <= 360:
             raise ValueError(f"images must be between 2 and 360, got {self.images}.")
-        for name in ("learning_rate", "step_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 def build(config: Config, dataset: Dataset) -> LatentVariableModel:
@@ -127,52 +119,42 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> li
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    table = Table(title="log p(x) of digits, nats per image")
-    names = ("k", "images", "ELBO", "IWAE", "AIS", "upper", "AIS - ELBO", "upper - AIS")
-    for name in names:
-        table.add_column(name, justify="left" if name == "images" else "right")
-
-    def cell(row: dict[str, Any], name: str, with_error: bool = False) -> str:
-        if name not in row:
-            return ""
-        error = f" ± {row[f'{name}_standard_error']:.3f}" if with_error else ""
-        return f"{row[name]:.3f}{error}"
-
-    for row in rows:
-        bounds = [cell(row, name) for name in ("elbo", "iwae", "ais", "upper")]
-        gaps = [cell(row, name, with_error=True) for name in ("gap", "width")]
-        table.add_row(str(row["k"]), row["images"], *bounds, *gaps)
-    Console().print(table)
+    with_error = lambda name: f"{{{name}:.3f}} ± {{{name}_standard_error:.3f}}"
+    command_line.print_table(
+        "log p(x) of digits, nats per image",
+        {
+            "k": "{k}",
+            "images": "{images}",
+            "ELBO": "{elbo:.3f}",
+            "IWAE": "{iwae:.3f}",
+            "AIS": "{ais:.3f}",
+            "upper": "{upper:.3f}",
+            "AIS - ELBO": with_error("gap"),
+            "upper - AIS": with_error("width"),
+        },
+        rows,
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
     begin = time.perf_counter()
     dataset = data.load("digits")
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "sandwich" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("sandwich", config)
     rows = []
     for k in config.k:
         model = train(config, dataset, k, out / f"k{k}").model
         rows += [{"k": k} | row for row in evaluate(config, dataset, model)]
     print_table(rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "particles": config.particles,
-            "temperatures": config.temperatures,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - begin,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        begin,
+        units="nats per image; seconds",
+        particles=config.particles,
+        temperatures=config.temperatures,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"figures: {out}/results.json")
+    command_line.print_paths(out)
     return rows
 
 

@@ -1,9 +1,11 @@
-"""Run an experiment from its typed configuration."""
+"""Run an experiment from its typed configuration, and print what came of it."""
 
+import math
 import os
 import sys
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from genmix.training.interruption import Interrupted
 
@@ -35,3 +37,67 @@ def run(main: Callable[[Config], object], config_type: type[Config]) -> None:
         text = "interrupted: --resume with the same --out goes on"
         print(text, file=sys.stderr)  # noqa: T201
         raise SystemExit(130) from None
+
+
+def require(
+    config: Any,
+    *,
+    counts: Sequence[str] = (),
+    positive: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> None:
+    """Refuse a configuration whose fields make no sense, for its __post_init__.
+
+    A field that is None has not been given, and passes; a tuple's values are each looked at.
+
+    Args:
+        counts: fields of at least 1.
+        positive: fields of finite numbers above 0.
+        names: fields that hold at least one name.
+
+    Raises:
+        ValueError: naming the first of them; or if config.resume is set without config.out.
+    """
+
+    def refuse(fields: Sequence[str], is_right: Callable[[Any], bool], rule: str) -> None:
+        for field in fields:
+            value = getattr(config, field)
+            values = value if isinstance(value, tuple) else (value,)
+            if value == () or not all(v is None or is_right(v) for v in values):
+                raise ValueError(f"{field} must be {rule}, got {value}.")
+
+    refuse(counts, lambda value: value >= 1, "at least 1")
+    refuse(positive, lambda value: 0 < value < math.inf, "positive")
+    for field in names:
+        if not getattr(config, field):
+            raise ValueError(f"{field} needs at least one name, got none.")
+    if config.resume and config.out is None:
+        raise ValueError("resume needs --out DIR, the run to go on with.")
+
+
+def print_table(title: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Print rows; a column is a format such as "{nll:.2f}", empty where a row has no such field."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title)
+    for i, name in enumerate(columns):
+        table.add_column(name, justify="right" if i else "left")
+
+    def cell(template: str, row: Mapping[str, Any]) -> str:
+        try:
+            return template.format_map(row)
+        except KeyError:
+            return ""
+
+    for row in rows:
+        table.add_row(*(cell(template, row) for template in columns.values()))
+    Console().print(table)
+
+
+def print_paths(out: Path, *pictures: str) -> None:
+    """Say where a run's pictures and figures are."""
+    if pictures:
+        print(f"pictures:    {', '.join(f'{out}/{name}' for name in pictures)}")  # noqa: T201
+    print(f"figures:     {out}/results.json")  # noqa: T201
+    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")  # noqa: T201

@@ -1,8 +1,17 @@
 """Data sources: every set as three splits of images."""
 
-from genmix.data.binarization import binarize, binarize_once
-from genmix.data.dataset import Dataset
+from genmix.data.binarization import binarize, binarize_once, mean_logits
+from genmix.data.dataset import Dataset, require
 from genmix.data.load import NAMES, load
 from genmix.data.stream import Stream
 
-__all__ = ["NAMES", "Dataset", "Stream", "binarize", "binarize_once", "load"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Stream",
+    "binarize",
+    "binarize_once",
+    "load",
+    "mean_logits",
+    "require",
+]

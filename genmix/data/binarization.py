@@ -45,3 +45,9 @@ def binarize_once(probabilities: np.ndarray, seed: int) -> np.ndarray:
         )
     key = jax.random.key(seed, impl="threefry2x32")
     return np.array(binarize(key, jnp.asarray(probabilities)))
+
+
+def mean_logits(images: Float[np.ndarray, "n ..."]) -> Float32[np.ndarray, "..."]:
+    """Logits of the pixels' means, which are clipped to [0.001, 0.999]: a decoder's first bias."""
+    means = np.clip(np.mean(images, axis=0), 1e-3, 1 - 1e-3)
+    return np.log(means / (1 - means)).astype(np.float32)

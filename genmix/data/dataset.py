@@ -26,3 +26,24 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray | None
     num_levels: int  # 2 = binary, 256 = grey levels of one byte
     binarization: Literal["dynamic", "static", "none"]
+
+
+def require(dataset: Dataset, *, batch_size: int, patience: int | None = None) -> None:
+    """Refuse, before anything is written, a training run for which the images do not suffice.
+
+    Args:
+        patience: of early stopping, which needs validation images; None if there is none.
+
+    Raises:
+        ValueError: naming what cannot be.
+    """
+    if batch_size > len(dataset.train):
+        raise ValueError(
+            f"batch_size must be at most {len(dataset.train)}, the training images of "
+            f"{dataset.name}; got {batch_size}."
+        )
+    if patience is not None and not len(dataset.valid):
+        raise ValueError(
+            f"{dataset.name} has no validation images, so it cannot stop early: leave out "
+            "--patience."
+        )

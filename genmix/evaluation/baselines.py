@@ -1,5 +1,7 @@
 """What a model without any dependence between pixels reaches: the first row of a table."""
 
+from typing import Any
+
 import numpy as np
 from jaxtyping import Float
 
@@ -29,3 +31,13 @@ def independent_histogram(
     log_prob = np.log(counts / counts.sum(axis=1, keepdims=True))
     levels = x.reshape(len(x), -1).astype(np.int64)
     return np.sum(log_prob[np.arange(levels.shape[1]), levels], axis=1)
+
+
+def row(model: str, log_px: Float[np.ndarray, " n"]) -> dict[str, Any]:
+    """A table's row: the NLL in nats, with its standard error over the events."""
+    error = np.std(log_px, ddof=1) / np.sqrt(len(log_px))
+    return {
+        "model": model,
+        "nll": float(-np.mean(log_px)),
+        "nll_standard_error": float(error),
+    }

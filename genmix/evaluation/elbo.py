@@ -25,6 +25,12 @@ class Elbo(NamedTuple):
         return float(np.mean(self.log_likelihood)) - self.rate
 
     @property
+    def standard_error(self) -> float:
+        """Standard error of `elbo`, over events and with the Monte Carlo error that is in them."""
+        values = self.log_likelihood - np.sum(self.rates, axis=1)
+        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+
+    @property
     def rate(self) -> float:
         """Mean over the events of KL(q(z | x) || p(z)), all layers together."""
         return float(np.mean(np.sum(self.rates, axis=1)))

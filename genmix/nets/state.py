@@ -40,6 +40,11 @@ def variables(module: object, kind: type[nnx.Variable]) -> dict[str, Array]:
     }
 
 
+def num_parameters(module: object) -> int:
+    """How many numbers are trained."""
+    return sum(value.size for value in variables(module, nnx.Param).values())
+
+
 def with_variables(module: M, values: dict[str, Array]) -> M:
     """Copy of a module with the values at the named paths replaced."""
     return map_variables(

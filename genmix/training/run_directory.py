@@ -4,12 +4,15 @@ With several hosts only one process prepares the directory and writes to it.
 """
 
 import contextlib
+import dataclasses
+import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import socket
 import subprocess
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -71,6 +74,40 @@ def prepare(
     if new != old:
         write_json(path / _CONFIG, new)
     return path
+
+
+LOCAL = ("out", "resume", "debug", "data_dir")
+"""Fields of experiments' configurations that change no number: a resumed run may have others."""
+
+
+def begin(experiment: str, config: Any, *, local: Sequence[str] = LOCAL) -> Path:
+    """Directory of an experiment's run: config.out, or runs/EXPERIMENT/TIME.
+
+    Args:
+        config: a dataclass with a field out; where it has resume, that says if a run goes on.
+        local: fields that are not kept in config.json, where there are such.
+
+    Raises:
+        ValueError: as `prepare`.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in local}
+    out = config.out or Path("runs") / experiment / stamp
+    return prepare(out, settings, resume=getattr(config, "resume", False))
+
+
+def write_results(directory: Path, start: float, **entries: Any) -> None:
+    """Write results.json: the entries, the seconds since `start`, and what made them.
+
+    Args:
+        start: of `time.perf_counter()`.
+    """
+    made = {
+        "wall_seconds": time.perf_counter() - start,
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+    write_json(directory / "results.json", entries | made)
 
 
 @contextlib.contextmanager

@@ -100,6 +100,22 @@ def test_binarization():
         )
 
 
+def test_logits_of_means_are_finite():
+    images = np.array([[[0.0, 1.0]], [[0.0, 1.0]], [[0.3, 1.0]]])
+    logits = data.mean_logits(images)
+    assert logits.shape == (1, 2)
+    np.testing.assert_allclose(1 / (1 + np.exp(-logits)), [[0.1, 0.999]], rtol=1e-5)
+
+
+def test_training_needs_images_enough():
+    digits = data.load("digits")
+    data.require(digits, batch_size=1437)
+    with pytest.raises(ValueError, match=r"batch_size must be at most 1437, .* digits; got 1438"):
+        data.require(digits, batch_size=1438)
+    with pytest.raises(ValueError, match=r"digits has no validation images, .* --patience"):
+        data.require(digits, batch_size=10, patience=1)
+
+
 def test_one_draw_for_all_time():
     grey = np.linspace(0, 1, 1000, dtype=np.float32)
     first = data.binarize_once(grey, 0)

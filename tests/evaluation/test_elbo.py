@@ -37,6 +37,9 @@ def test_it_reaches_the_exact_elbo_and_its_parts():
     np.testing.assert_allclose(runs[0].rate, runs[0].rates.mean(), rtol=1e-6)
     means = runs[0].log_likelihood.mean() - runs[0].rates.mean()
     np.testing.assert_allclose(runs[0].elbo, means, rtol=1e-6)
+    values = runs[0].log_likelihood - runs[0].rates[:, 0]
+    error = values.std(ddof=1) / np.sqrt(7)
+    np.testing.assert_allclose(runs[0].standard_error, error, rtol=1e-6)
     exact = np.mean([linear_gaussian.exact_log_prob(1, x) for x in X])
     assert runs[0].elbo < exact
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genmix.evaluation.baselines import independent_bernoulli, independent_histogram
+from genmix.evaluation.baselines import independent_bernoulli, independent_histogram, row
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
@@ -149,6 +149,11 @@ def test_independent_bernoulli():
     value = independent_bernoulli(train, np.array([[1.0, 0.0], [0.0, 1.0]]))
     expected = [np.log(3.5 / 5 * 4 / 5), np.log(1.5 / 5 * 1 / 5)]
     np.testing.assert_allclose(value, expected, rtol=1e-12)
+
+
+def test_a_baseline_has_a_row():
+    expected = {"model": "none", "nll": 2.0, "nll_standard_error": 1.0}
+    assert row("none", np.array([-1.0, -3.0])) == pytest.approx(expected)
 
 
 def test_independent_histogram_sums_to_one():

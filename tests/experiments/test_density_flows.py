@@ -27,7 +27,7 @@ def test_histograms_on_mnist(data_dir):
     config = density_flows.Config(dataset="mnist", data_dir=data_dir)
     dataset = density_flows.load(config)
     log_px = evaluation.baselines.independent_histogram(dataset.train, dataset.test, num_levels=256)
-    bits = density_flows.figures(dataset, log_px)["bits_per_dim"]
+    bits = density_flows.figures(dataset, "histograms", log_px)["bits_per_dim"]
     np.testing.assert_allclose(bits, 1.689, atol=0.002)
 
 
@@ -56,7 +56,7 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys):
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"flow": ()}, "flow needs at least one name, got none"),
         ({"margin": 0.5}, "margin must be between 0 and 1/2, got 0.5"),
-        ({"weight_decay": -1.0}, "weight_decay not negative, got"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
         ({"resume": True}, "resume needs --out DIR"),
     ],
 )
