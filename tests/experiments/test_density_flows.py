@@ -16,7 +16,7 @@ def test_digits_keep_a_tenth_of_their_training_images_to_validate():
     log_px = evaluation.baselines.independent_histogram(
         dataset.train, dataset.test, num_levels=dataset.num_levels
     )
-    figures = density_flows.figures(dataset, log_px)
+    figures = density_flows.figures(dataset, "histograms", log_px)
     np.testing.assert_allclose(figures["nll"], 106.136, atol=0.01)
     np.testing.assert_allclose(figures["bits_per_dim"], 106.136 / (64 * np.log(2)), rtol=1e-4)
 
