@@ -30,8 +30,8 @@ def joint_log_prob(x: Shaped[ArrayLike, " d"], logits: Float[ArrayLike, " d"]) -
 
     sum_i log(1 + e_i) = log prod_i (1 + e_i), the product taken over a few entries at a time, so
     that it cannot overflow. Up to twice as fast as the plain sum, and off by a rounding error of 1
-    an entry at most, where the plain sum is exact in both tails. What is differentiated is the
-    plain sum, which is faster then; -inf with zero gradient where any x is neither 0 nor 1.
+    an entry at most, where the plain sum is exact in both tails. -inf with zero gradient where any
+    x is neither 0 nor 1.
     """
     x, logits = jnp.asarray(x), jnp.asarray(logits)
     signed = jnp.where(x == 1, -logits, logits)
@@ -46,8 +46,15 @@ def joint_log_prob(x: Shaped[ArrayLike, " d"], logits: Float[ArrayLike, " d"]) -
 @joint_log_prob.defjvp
 def _joint_log_prob_jvp(primals, tangents):
     x, logits = primals
-    value, tangent = jax.jvp(lambda l: jnp.sum(log_prob(x, l)), (logits,), (tangents[1],))
-    return value, jnp.where(jnp.all((x == 0) | (x == 1)), tangent, 0.0)
+    signed = jnp.where(x == 1, -logits, logits)
+    positive = signed >= 0
+    small = jnp.exp(-jnp.where(positive, signed, -signed))
+    top = jnp.where(positive, 1.0, small)
+    # x - sigmoid(logits), exact in both tails. Transposed, it ends in the division, which XLA does
+    # once; a product it would do again for every matrix product that takes it.
+    tangent = jnp.sum(jnp.where(x == 1, top, -top) * (tangents[1] / (1 + small)))
+    is_binary = jnp.all((x == 0) | (x == 1))
+    return joint_log_prob(x, logits), jnp.where(is_binary, tangent, 0.0)
 
 
 def sample(key: Key[Array, ""], logits: Scalars) -> Float[Array, "*d"]:

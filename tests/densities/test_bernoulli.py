@@ -145,6 +145,12 @@ def test_joint_log_prob_does_not_overflow_and_has_a_finite_gradient(outcome, log
     assert jnp.all(jnp.isfinite(gradient))
 
 
+def test_joint_log_prob_has_its_curvature_at_zero_logits():
+    x = jnp.array([0.0, 1.0])
+    hessian = jax.hessian(bernoulli.joint_log_prob, argnums=1)(x, jnp.zeros(2))
+    np.testing.assert_allclose(hessian, -0.25 * np.eye(2), rtol=1e-6)
+
+
 def test_joint_log_prob_off_the_support():
     joint = jax.value_and_grad(bernoulli.joint_log_prob, argnums=1)
     value, gradient = joint(jnp.array([0.0, 0.5, 1.0]), jnp.array([1.0, 2.0, 3.0]))
