@@ -96,3 +96,12 @@ wasserstein = Losses(
 
 Source: Arjovsky, Chintala & Bottou (2017), arXiv:1701.07875, equation 2.
 """
+
+BY_NAME = {
+    "minimax": minimax,
+    "non-saturating": non_saturating,
+    "least-squares": least_squares,
+    "hinge": hinge,
+    "wasserstein": wasserstein,
+}
+"""The losses above, as a command line names them."""

@@ -20,6 +20,7 @@ from genmix.families.input_dropout import InputDropout
 from genmix.families.latent_variable import LatentVariableModel
 from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
 from genmix.families.standard_normal import StandardNormal
+from genmix.families.straight_through import StraightThrough
 from genmix.families.vamp_prior import VampModel, VampPrior
 from genmix.families.weigh import log_weight
 
@@ -43,6 +44,7 @@ __all__ = [
     "LogisticMixtureLevels",
     "SampledFlow",
     "StandardNormal",
+    "StraightThrough",
     "VampModel",
     "VampPrior",
     "log_weight",

@@ -16,6 +16,8 @@ from flax import nnx
 from PIL import Image
 
 from experiments import mix
+from experiments.grid import config as grid
+from experiments.grid import game, parts
 from genmix import command_line, data, families
 from genmix.data import grey
 from genmix.families import weigh
@@ -25,12 +27,12 @@ TINY: dict[str, Any] = {
     "steps": 5, "batch_size": 10, "particles": 10,
 }  # fmt: skip
 KINDS = [("sylvester", kind) for kind in ("orthogonal", "householder", "triangular")]
-POSTERIORS = [(p, None) for p in get_args(mix.Posterior) if p != "sylvester"] + KINDS
+POSTERIORS = [(p, None) for p in get_args(grid.Posterior) if p != "sylvester"] + KINDS
 GRID = [
     dict(zip(("prior", "decoder", "objective", "estimator", "posterior", "sylvester"),
              (*rest, *posterior), strict=True))
     for posterior, *rest in itertools.product(
-        POSTERIORS, *map(get_args, (mix.Prior, mix.Decoder, mix.Objective, mix.Estimator))
+        POSTERIORS, *map(get_args, (grid.Prior, grid.Decoder, grid.Objective, grid.Estimator))
     )
 ]  # fmt: skip
 NO_INVERSE = ("planar", "sylvester", "naf")  # so that q(z | x) is known of its own draws only
@@ -66,7 +68,7 @@ def dataset(choice):
 
 
 def loss(config, model, key, batch):
-    term = mix.objective(config)
+    term = game.objective(config)
     return term(model, key, batch, term.init(model))[0]
 
 
@@ -78,7 +80,7 @@ def traced_once(monkeypatch):
         ("posterior", ["posterior", "sylvester", "decoder"]),
         ("decoder", ["decoder"]),
     ):
-        monkeypatch.setattr(mix, name, cached(getattr(mix, name), fields))
+        monkeypatch.setattr(parts, name, cached(getattr(parts, name), fields))
     for kind in map(families.__dict__.get, families.__all__):
         if isinstance(kind, type) and issubclass(kind, nnx.Module):
             for method in {"log_prob", "sample", "sample_and_log_prob"} & vars(kind).keys():
@@ -116,7 +118,7 @@ def is_refused(choice):
 
 def check_shapes(choice):
     config = mix.Config(**TINY, **choice)
-    model = mix.build(config, dataset(choice))
+    model = parts.build(config, dataset(choice))
     step = jax.value_and_grad(lambda model, key, batch: loss(config, model, key, batch))
     batch = dataset(choice).test[:2]
     value, gradient = jax.eval_shape(step, model, jax.random.key(0), batch)
@@ -181,7 +183,7 @@ def check_for_real(choice):
     Bounds are compared on draws of their own, within 5 standard errors: false alarm 1e-6 each.
     """
     config = mix.Config(**TINY, **choice)
-    model: Any = mix.build(config, dataset(choice))
+    model: Any = parts.build(config, dataset(choice))
     base = getattr(model.posterior, "base", model.posterior)
     # Wider than the true posterior, so that weights have a variance.
     base.min_scale = 0.75 if choice["prior"] == "hierarchical" else 1.0
@@ -216,7 +218,7 @@ def test_sixty_combinations_train_and_their_bounds_nest(choice):
 
 def test_the_expression_in_the_docstring_trains(compiled_quickly):
     code = textwrap.dedent((mix.__doc__ or "").partition("same methods could replace:")[2])
-    names = dict(vars(mix))
+    names = dict(vars(parts) | vars(mix) | vars(game))
     exec(code.replace("num_rounds=1000", "num_rounds=2"), names)
     sample = names["model"].sample(jax.random.key(0))
     assert sample.shape == (8, 8, 1)

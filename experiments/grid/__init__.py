@@ -1,0 +1,1 @@
+"""The grid of experiments.mix: its choices, its parts and what they are trained for."""

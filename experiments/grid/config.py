@@ -1,0 +1,161 @@
+"""The choices of the grid, and which of them cannot go together."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from genmix import data
+
+Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical"]
+Posterior = Literal[
+    "diagonal", "full", "planar", "radial", "householder", "sylvester", "iaf", "naf"
+]
+Decoder = Literal["bernoulli-mlp", "bernoulli-conv", "discretized-logistic", "made", "pixelcnn"]
+Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
+Estimator = Literal["reparameterized", "stl", "dreg", "weighted", "resampled", "score-function"]
+Adversarial = Literal["none", "data", "latent", "joint"]
+Critic = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """What cannot be combined is refused with the reason, before anything is written."""
+
+    prior: Prior = "normal"
+    """Of z; hierarchical is a model with a second layer of half the width."""
+    posterior: Posterior = "diagonal"
+    """Of z given x; flows start from a diagonal normal and are given the encoder's features."""
+    decoder: Decoder = "bernoulli-mlp"
+    """Of x given z; discretized-logistic takes grey levels. In made and pixelcnn pixels see those
+    before them."""
+    objective: Objective = "elbo"
+    k: int = 1
+    """Particles in training."""
+    estimator: Estimator = "reparameterized"
+    """Gradient estimator; score-function uses leave-one-out baselines (VIMCO for iwae)."""
+    alpha: float = 0.5
+    """Order of the Rényi objective."""
+    beta: float = 1.0
+    """Weight of the rate in the ELBO."""
+    mmd: float = 0.0
+    """Weight of the MMD between the aggregated posterior and the prior."""
+    adversarial: Adversarial = "none"
+    """What a critic compares: data with samples, latents with the prior's, or pairs of both. Draws
+    of x have the gradient of their mean."""
+    critic: Critic | None = None
+    """Loss of the game; non-saturating if not given. The penalty is R1, WGAN-GP for wasserstein."""
+    weight: float | None = None
+    """Of the generator's loss; 1 if not given."""
+    k_critic: int | None = None
+    """Steps of the critic for one of the model; 1 if not given."""
+    sylvester: Literal["orthogonal", "householder", "triangular"] | None = None
+    """Kind of Sylvester flow; orthogonal if not given."""
+    flow_layers: int = 4
+    """Layers of a flow, in prior and posterior."""
+    components: int = 50
+    """Components of a gmm or vamp prior."""
+    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
+        "digits"
+    )
+    """tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md)."""
+    data_dir: Path | None = None
+    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
+    latent: int = 10
+    """Dimensions of z."""
+    hidden: int | None = None
+    """Width of the fully connected layers; 100 for the digits, 300 for larger images."""
+    width: int = 32
+    """Channels of the PixelCNN."""
+    steps: int = 5000
+    batch_size: int = 50
+    learning_rate: float = 2e-3
+    """At the start; it falls to zero along a cosine."""
+    particles: int = 1000
+    """Particles of the NLL estimate."""
+    seed: int = 0
+    out: Path | None = None
+    """Directory of the run; runs/mix/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
+    debug: bool = False
+    """If a number is not finite, name the operation that made it so; it may go with --resume."""
+
+    def __post_init__(self):
+        for name in ("k", "flow_layers", "components", "latent", "hidden", "width", "steps",
+                     "batch_size", "particles", "k_critic"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if self.resume and self.out is None:
+            raise ValueError("resume needs --out DIR, the run to go on with.")
+        if self.objective != "elbo" and self.k == 1:
+            raise ValueError(
+                f"{self.objective} of one particle is the ELBO: use --k 2 or more, or --objective "
+                "elbo."
+            )
+        if self.objective != "elbo" and self.estimator == "stl":
+            remedy = "reparameterized" if self.objective == "vr-max" else "dreg"
+            raise ValueError(
+                f"stl gradients of {self.objective} are biased, since the score term that they "
+                f"drop vanishes for the ELBO alone: use --estimator {remedy}."
+            )
+        if self.sylvester is not None and self.posterior != "sylvester":
+            raise ValueError(
+                f"--sylvester {self.sylvester} is a kind of --posterior sylvester, got "
+                f"{self.posterior}."
+            )
+        if self.prior == "realnvp" and self.latent < 2:
+            raise ValueError("realnvp couples two parts of z: use --latent 2 or more.")
+        self._check_terms()
+
+    def _check_terms(self) -> None:
+        for name in ("beta", "mmd"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if self.beta != 1 and self.objective != "elbo":
+            raise ValueError(
+                f"--beta weighs the rate, a term of the ELBO that {self.objective} cannot be taken "
+                "apart into: use --objective elbo."
+            )
+        if self.mmd and self.batch_size < 2:
+            raise ValueError(
+                f"an MMD compares pairs of events: use --batch-size 2 or more, got "
+                f"{self.batch_size}."
+            )
+        if self.weight is not None and not 0 < self.weight < math.inf:
+            raise ValueError(f"weight must be positive, got {self.weight}.")
+        if self.adversarial == "none":
+            for name in ("critic", "weight", "k_critic"):
+                if getattr(self, name) is not None:
+                    flag = name.replace("_", "-")
+                    raise ValueError(
+                        f"--{flag} {getattr(self, name)} is of a game, and --adversarial none has "
+                        "none: use --adversarial data, latent or joint."
+                    )
+        elif self.adversarial != "latent" and self.decoder in ("made", "pixelcnn"):
+            raise ValueError(
+                f"the draws of a {self.decoder} have no gradient, and no mean whose gradient could "
+                f"stand for it, so a critic of {self.adversarial} teaches it nothing: use "
+                "--adversarial latent, or another --decoder."
+            )
+
+    @property
+    def name(self) -> str:
+        posterior = self.posterior + (f" ({self.sylvester})" if self.sylvester else "")
+        return f"{self.prior}, {posterior}, {self.decoder}"
+
+    @property
+    def terms(self) -> str:
+        """The objective as a sum, such as "elbo beta=4 + 10 mmd + 1 hinge(latent)"."""
+        bound = self.objective + (f" k={self.k}" if self.k > 1 else "")
+        bound += f" beta={self.beta:g}" if self.beta != 1 else ""
+        sum_of = [bound] + [f"{self.mmd:g} mmd"] * bool(self.mmd)
+        if self.adversarial != "none":
+            weight = 1.0 if self.weight is None else self.weight
+            sum_of.append(f"{weight:g} {self.critic or 'non-saturating'}({self.adversarial})")
+        return " + ".join(sum_of)

@@ -1,0 +1,178 @@
+"""The parts that the grid's choices name."""
+
+import functools
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from experiments.grid.config import Config
+from genmix.bijectors import (
+    DeepSigmoid,
+    Gate,
+    Householder,
+    HouseholderSylvester,
+    OrthogonalSylvester,
+    Planar,
+    Radial,
+    Reverse,
+    ShiftScale,
+    TriangularSylvester,
+    amortized,
+    chain,
+    coupling_layer,
+    inverse_autoregressive,
+    masked_autoregressive,
+    num_parameters,
+    repeated,
+)
+from genmix.data import Dataset
+from genmix.families import (
+    Autoregressive,
+    Bernoulli,
+    BinaryLevels,
+    DiscretizedLogistic,
+    FactorizedNormal,
+    FullNormal,
+    GaussianMixture,
+    LatentVariableModel,
+    LogisticMixtureLevels,
+    StandardNormal,
+    StraightThrough,
+    VampModel,
+    transformed,
+)
+from genmix.nets import MADE, MLP, ConvDecoder, ConvEncoder, GatedPixelCNN, Rescale, StepwiseMADE
+
+CHANNELS = (32, 64)  # of the convolutional networks, from the image on
+
+
+def build(config: Config, dataset: Dataset) -> LatentVariableModel | VampModel:
+    hidden = width(config, dataset)
+    rngs = nnx.Rngs(config.seed)
+    likelihood = decoder(config, dataset, hidden, rngs)
+    if config.adversarial in ("data", "joint"):  # a critic's gradient has to pass its draws
+        likelihood = StraightThrough(likelihood)
+    if config.prior == "vamp":  # a mixture of this very posterior, at inputs that start as images
+        return VampModel(
+            likelihood=likelihood,
+            posterior=posterior(config, dataset, hidden, rngs),
+            pseudo_inputs=jnp.asarray(dataset.train[: config.components]),
+            bounds=(0.0, dataset.num_levels - 1.0),
+        )
+    return LatentVariableModel(
+        prior=prior(config, hidden, rngs),
+        likelihood=likelihood,
+        posterior=posterior(config, dataset, hidden, rngs),
+    )
+
+
+def width(config: Config, dataset: Dataset) -> int:
+    """Of the fully connected layers."""
+    return config.hidden or (100 if math.prod(dataset.train.shape[1:]) < 500 else 300)
+
+
+def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
+    """p(z), all but vamp."""
+    dim = config.latent
+    if config.prior == "normal":
+        return StandardNormal(dim)
+    if config.prior == "gmm":
+        return GaussianMixture(config.components, dim, rngs=rngs)
+    if config.prior == "hierarchical":
+        width, inner = max(hidden // 2, 1), max(dim // 2, 1)
+        return LatentVariableModel(
+            prior=StandardNormal(inner),
+            likelihood=FactorizedNormal(MLP(inner, (width, width), 2 * dim, rngs=rngs)),
+            posterior=FactorizedNormal(MLP(dim, (width, width), 2 * inner, rngs=rngs)),
+        )
+
+    def layer() -> Any:
+        if config.prior == "maf":
+            made = MADE(dim, (max(hidden, dim),), 2, activation=jnp.tanh, rngs=rngs)
+            return chain([masked_autoregressive(made, ShiftScale()), Reverse()])
+        network = MLP(dim // 2, (hidden,), (dim - dim // 2, 2), rngs=rngs)
+        return chain([coupling_layer(network, ShiftScale(), split=dim // 2), Reverse()])
+
+    return transformed(StandardNormal(dim), repeated([layer() for _ in range(config.flow_layers)]))
+
+
+def posterior(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> Any:
+    """q(z | x); a flow's base and layers are given the same features of x."""
+    network = functools.partial(encoder, config, dataset, hidden, rngs)
+    if config.posterior == "diagonal":
+        return FactorizedNormal(network(2 * config.latent))
+    if config.posterior == "full":
+        return FullNormal(network(FullNormal.num_parameters(config.latent)))
+    return transformed(
+        FactorizedNormal(nnx.Linear(hidden, 2 * config.latent, rngs=rngs)),
+        conditional_flow(config, hidden, rngs),
+        encoder=network(hidden),
+    )
+
+
+def encoder(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs, out_size: int) -> Any:
+    """A network from an image to `out_size` numbers."""
+    shape = dataset.train.shape[1:]
+    if config.decoder == "bernoulli-conv":
+        return ConvEncoder(shape, CHANNELS, out_size, rngs=rngs)
+    network = MLP(shape, (hidden, hidden), out_size, rngs=rngs)
+    middle = (dataset.num_levels - 1) / 2
+    return Rescale(network, loc=middle, scale=middle)
+
+
+def conditional_flow(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
+    """Layers with parameters (or, in IAF and NAF, networks) that are given the features of x."""
+    dim = config.latent
+    kind = f"{config.sylvester or 'orthogonal'} sylvester"
+    if config.posterior in ("iaf", "naf"):
+        transformer = Gate() if config.posterior == "iaf" else DeepSigmoid()
+        size = transformer.num_parameters
+        made = lambda: MADE(
+            dim, (max(hidden, dim),), size, cond_size=hidden, activation=jnp.tanh, rngs=rngs
+        )
+        layer = lambda: chain([inverse_autoregressive(made(), transformer), Reverse()])
+        return repeated([layer() for _ in range(config.flow_layers)])
+    layers = {
+        "planar": lambda: Planar(dim, rngs=rngs),
+        "radial": lambda: Radial(dim, rngs=rngs),
+        "householder": lambda: Householder(dim, 1, rngs=rngs),
+        "orthogonal sylvester": lambda: OrthogonalSylvester(dim, max(dim // 2, 1), rngs=rngs),
+        "householder sylvester": lambda: HouseholderSylvester(dim, min(dim, 4), rngs=rngs),
+        "triangular sylvester": lambda: chain([TriangularSylvester(dim, rngs=rngs), Reverse()]),
+    }
+    layer = layers[kind if config.posterior == "sylvester" else config.posterior]
+    flow = repeated([layer() for _ in range(config.flow_layers)])
+    small = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
+    network = nnx.Linear(hidden, num_parameters(flow), kernel_init=small, rngs=rngs)
+    return amortized(flow, network)
+
+
+def decoder(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> Any:
+    """p(x | z)."""
+    height, width, channels = dataset.train.shape[1:]
+    network = functools.partial(MLP, config.latent, (hidden, hidden), rngs=rngs)
+    if config.decoder == "bernoulli-mlp":
+        return Bernoulli(network((height, width, channels)))
+    if config.decoder == "bernoulli-conv":
+        shape = (height, width, channels)
+        return Bernoulli(ConvDecoder(config.latent, CHANNELS[::-1], shape, rngs=rngs))
+    if config.decoder == "discretized-logistic":
+        raw = network((height, width, 2 * channels))
+        return DiscretizedLogistic(raw, num_levels=dataset.num_levels)
+    levels: Any = BinaryLevels()
+    if dataset.num_levels > 2:
+        several = channels if config.decoder == "pixelcnn" else 1
+        levels = LogisticMixtureLevels(num_channels=several, num_levels=dataset.num_levels)
+    if config.decoder == "made":
+        size = (height * width * channels, (hidden,), levels.num_parameters)
+        made = MADE(*size, cond_size=hidden, activation=jnp.tanh, direct=True, rngs=rngs)
+        pixels, given = StepwiseMADE(made), network(hidden)
+    else:
+        pixels = GatedPixelCNN(
+            (height, width), levels.num_features, config.width, 2, levels.num_parameters,
+            first_kernel_size=3, cond_size=config.width, rngs=rngs,
+        )  # fmt: skip
+        given = network((height, width, config.width))
+    return Autoregressive(pixels, levels, shape=(height, width, channels), encoder=given)
