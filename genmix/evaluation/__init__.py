@@ -6,6 +6,7 @@ from genmix.evaluation.bits_per_dim import (
     bits_per_dim_logit,
     bits_per_dim_unit_interval,
 )
+from genmix.evaluation.conservative import conservative_log_likelihood
 from genmix.evaluation.decomposition import decomposition
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
@@ -27,6 +28,7 @@ __all__ = [
     "bits_per_dim_logit",
     "bits_per_dim_unit_interval",
     "classifier",
+    "conservative_log_likelihood",
     "decomposition",
     "elbo",
     "evaluate_samples",

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.capabilities import Unnormalized
+from genmix.families import chain
 
 
 class Normalized(nnx.Module):
@@ -40,8 +40,7 @@ class Normalized(nnx.Module):
             raise TypeError(
                 f"{type(part).__name__} has no log_unnormalized, so there is nothing to normalize."
             )
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+        chain.require_steps(num_steps)
         self.part = part
         self.log_partition = nnx.Variable(jnp.asarray(log_partition))
         self.start = nnx.Variable(start)
@@ -65,5 +64,4 @@ class Normalized(nnx.Module):
                 f"{type(self.part).__name__} cannot be drawn from: Normalized needs a start, and a "
                 "part with a transition, for a chain."
             )
-        step = lambda i, x: transition(jax.random.fold_in(key, i), x)
-        return jax.lax.fori_loop(0, self.num_steps, step, start)
+        return chain.end(key, transition, start, self.num_steps)

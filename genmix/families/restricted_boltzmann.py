@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.densities import bernoulli, normal
 from genmix.densities.logistic import softplus
+from genmix.mcmc import importance
 from genmix.nets import state
 
 _MAX_ENUMERATED = 22  # hidden units: four million states
@@ -224,6 +225,19 @@ def log_partition_ais(
     num_hidden = model.hidden_bias[...].size
     base = jnp.sum(model.visible.log_partition(base_field)) + num_hidden * jnp.log(2.0)
     return base.astype(v.dtype) + log_weight
+
+
+def annealed_log_partition(
+    key: Key[Array, ""],
+    model: RestrictedBoltzmann,
+    base_mean: Float[ArrayLike, "..."],
+    inverse_temperatures: Float[ArrayLike, " t"],
+    *,
+    num_paths: int,
+) -> importance.Estimate:
+    """Log of the mean of num_paths estimates of `log_partition_ais`, with its standard error."""
+    path = lambda key: log_partition_ais(key, model, base_mean, inverse_temperatures)
+    return importance.log_evidence(jax.vmap(path)(jax.random.split(key, num_paths)))
 
 
 def salakhutdinov_schedule(num_temperatures: int = 14_500) -> Float[np.ndarray, " t"]:

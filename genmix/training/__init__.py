@@ -7,8 +7,11 @@ from genmix.training import (
     contrastive_divergence,
     distances,
     layerwise,
+    mean_field,
     objectives,
     run_directory,
+    up_down,
+    walkback,
 )
 from genmix.training.fit import Fit, Plan, Validation, fit
 from genmix.training.objectives import Rate
@@ -33,7 +36,10 @@ __all__ = [
     "distances",
     "fit",
     "layerwise",
+    "mean_field",
     "objectives",
     "run_directory",
     "start",
+    "up_down",
+    "walkback",
 ]

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import Unnormalized
+from genmix.families import chain
 from genmix.training.term import Term
 
 Transition = Callable[[Any, Key[Array, ""], PyTree], PyTree]
@@ -47,7 +48,7 @@ def contrastive_divergence(
 
     Source: Hinton (2002), Training Products of Experts by Minimizing Contrastive Divergence.
     """
-    require_steps(num_steps)
+    chain.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
         part = of(model)
@@ -84,7 +85,7 @@ def persistent(
     Source: Tieleman (2008), Training Restricted Boltzmann Machines using Approximations to the
     Likelihood Gradient; Du & Mordatch (2019), arXiv:1903.08689, for the replay buffer.
     """
-    require_steps(num_steps)
+    chain.require_steps(num_steps)
     chains = jax.tree.map(jnp.asarray, chains)
     num_chains = jax.tree.leaves(chains)[0].shape[0]
     at_once = num_chains if chains_at_once is None else chains_at_once
@@ -126,16 +127,6 @@ def persistent(
     return Term(loss, init)
 
 
-def require_steps(num_steps: int) -> None:
-    """Check the length of a chain.
-
-    Raises:
-        ValueError: if num_steps < 1.
-    """
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
-
-
 def _checked(of: Callable[[Any], Any]) -> Callable[[Any], tuple[()]]:
     def init(model):
         part = of(model)
@@ -155,12 +146,10 @@ def _advance(
     """Each event num_steps of its chain further, as a constant."""
     constant = jax.tree.map(jax.lax.stop_gradient, part)
 
-    def chain(key, x):
-        step = lambda i, x: transition(constant, jax.random.fold_in(key, i), x)
-        return jax.lax.fori_loop(0, num_steps, step, x)
-
+    step = lambda key, x: transition(constant, key, x)
     keys = jax.random.split(key, jax.tree.leaves(x)[0].shape[0])
-    return jax.tree.map(jax.lax.stop_gradient, jax.vmap(chain)(keys, x))
+    ends = jax.vmap(lambda key, x: chain.end(key, step, x, num_steps))(keys, x)
+    return jax.tree.map(jax.lax.stop_gradient, ends)
 
 
 def _contrast(

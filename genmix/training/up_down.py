@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from genmix.families import chain
 from genmix.families.deep_belief import DeepBelief
-from genmix.training.contrastive_divergence import require_steps
 from genmix.training.term import Term
 
 
@@ -24,7 +24,7 @@ def up_down(num_steps: int) -> Term:
 
     Source: Hinton, Osindero & Teh (2006), Neural Computation 18(7), section 5 and appendix B.
     """
-    require_steps(num_steps)
+    chain.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
         constant = jax.tree.map(jax.lax.stop_gradient, model)
@@ -32,8 +32,7 @@ def up_down(num_steps: int) -> Term:
         def one(key, v):
             up_key, chain_key, down_key = jax.random.split(key, 3)
             awake = constant.infer(up_key, v)
-            step = lambda i, h: constant.top.transition(jax.random.fold_in(chain_key, i), h)
-            top = jax.lax.fori_loop(0, num_steps, step, awake[-1])
+            top = chain.end(chain_key, constant.top.transition, awake[-1], num_steps)
             asleep = constant.generate(down_key, top)
             return _parts(model, awake, asleep)
 
