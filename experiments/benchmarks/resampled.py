@@ -90,7 +90,8 @@ def train(config: Config, dataset: Dataset, name: str, steps: int) -> Any:
 def steps_in(config: Config, dataset: Dataset, name: str, seconds: float) -> int:
     """As many steps as fit, by the rate of a trial of a few hundred."""
     trial = 400
-    return max(REPORTS, round(seconds * trial / train(config, dataset, name, trial).seconds))
+    rate = trial / train(config, dataset, name, trial).seconds
+    return REPORTS * max(1, round(seconds * rate / REPORTS))
 
 
 def main(config: Config) -> list[dict[str, Any]]:
