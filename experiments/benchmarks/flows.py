@@ -126,15 +126,17 @@ def genmix_flow(model: str, num_layers: int, unroll: int) -> Any:
     def layer() -> Any:
         size = transformer.num_parameters
         if model in ("realnvp", "spline"):
-            network = MLP(half, HIDDEN, (half, size), activation=jax.nn.relu, rngs=rngs)
+            network = MLP(half, HIDDEN, half, num_outputs=size, activation=jax.nn.relu, rngs=rngs)
             part = bij.coupling_layer(network, transformer, split=half)
+            order = bij.Permutation((*range(half, DIM), *range(half)))
         else:
             made = MADE(DIM, HIDDEN, size, rngs=rngs)
             # As large as the peers' weights: near the identity an inverse would be found at once.
             made.out.kernel[...] = 10 * made.out.kernel[...]
             direction = bij.masked_autoregressive
             part = (bij.inverse_autoregressive if model == "iaf" else direction)(made, transformer)
-        return bij.chain([part, bij.Reverse()])
+            order = bij.Reverse()
+        return bij.chain([part, order])
 
     layers = bij.repeated([layer() for _ in range(num_layers)], unroll=unroll)
     return transformed(StandardNormal(DIM), layers)

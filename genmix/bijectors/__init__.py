@@ -39,7 +39,7 @@ from genmix.bijectors.sylvester import (
     TriangularSylvester,
 )
 from genmix.bijectors.tanh import Tanh
-from genmix.bijectors.transformer import Gate, Shift, ShiftScale, exponential_log_scale
+from genmix.bijectors.transformer import Gate, Shift, ShiftScale, exponential_scale
 
 __all__ = [
     "ActNorm",
@@ -69,7 +69,7 @@ __all__ = [
     "chain",
     "coupling_layer",
     "deep_sigmoid",
-    "exponential_log_scale",
+    "exponential_scale",
     "householder",
     "initialize",
     "inverse",

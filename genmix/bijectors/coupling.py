@@ -38,7 +38,7 @@ class Coupling(nnx.Module):
                 f"coupling keeps {self.split} entries of the last axis and transforms the rest, so "
                 f"it needs more than {self.split} there, got an event of shape {event.shape}."
             )
-        kept, moved = event[..., : self.split], event[..., self.split :]
+        kept, moved = jnp.split(event, [self.split], axis=-1)
         parameters = self.network(self._with_cond(kept, cond))
         check_parameters("coupling", self.transformer, moved, parameters)
         return kept, moved, parameters

@@ -1,6 +1,6 @@
 """Layers of one structure, compiled once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,37 +13,53 @@ from genmix.bijectors.initialization import initialize_and_invert
 
 
 class Repeated(nnx.Module):
-    """Layers whose parameters are stacked on a leading axis, run by `jax.lax.scan`."""
+    """Layers run by `jax.lax.scan`, a few of them in each step.
 
-    def __init__(self, layers: Any, num_layers: int, unroll: int):
-        self.layers = layers
-        self.num_layers = num_layers
-        self.unroll = unroll
+    The i-th of `steps` holds the parameters of the i-th layer of all steps, stacked.
+    """
+
+    def __init__(self, steps: Sequence[Any], num_steps: int):
+        self.steps = nnx.List(steps)
+        self.num_steps = num_steps
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
-        def step(carry: tuple, layer: Any) -> tuple[tuple, None]:
-            y, change = layer.forward_and_log_det(carry[0], cond)
-            return (y, carry[1] + change), None
-
-        start = (x, jnp.zeros((), x.dtype))
-        return jax.lax.scan(step, start, self.layers, unroll=self.unroll)[0]
+        return self._scan(
+            lambda layer, x: layer.forward_and_log_det(x, cond), x, list(self.steps), False
+        )
 
     def inverse_and_log_det(self, y: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
-        def step(carry: tuple, layer: Any) -> tuple[tuple, None]:
-            x, change = layer.inverse_and_log_det(carry[0], cond)
-            return (x, carry[1] + change), None
+        return self._scan(
+            lambda layer, y: layer.inverse_and_log_det(y, cond), y, list(self.steps)[::-1], True
+        )
 
-        start = (y, jnp.zeros((), y.dtype))
-        return jax.lax.scan(step, start, self.layers, unroll=self.unroll, reverse=True)[0]
+    def _scan(
+        self, apply: Callable, event: Event, layers: list[Any], reverse: bool
+    ) -> tuple[Event, LogDet]:
+        def step(carry: tuple, layers: list[Any]) -> tuple[tuple, None]:
+            event, log_det = carry
+            for layer in layers:
+                event, change = apply(layer, event)
+                log_det = log_det + change
+            return (event, log_det), None
+
+        start = (event, jnp.zeros((), event.dtype))
+        once = self.num_steps == 1
+        return jax.lax.scan(step, start, layers, reverse=reverse, unroll=once or 1)[0]
 
     def initialized(self, batch: Event, cond: PyTree = None) -> "Repeated":
         """Copy whose layers are initialized from the data side, the last one first."""
         layers = []
-        for i in reversed(range(self.num_layers)):
-            layer = jax.tree.map(lambda leaf, i=i: leaf[i], self.layers)
-            layer, batch = initialize_and_invert(layer, batch, cond)
-            layers.append(layer)
-        return Repeated(_stack(layers[::-1]), self.num_layers, self.unroll)
+        for step in reversed(range(self.num_steps)):
+            for stacked in reversed(self.steps):
+                layer = jax.tree.map(lambda leaf, step=step: leaf[step], stacked)
+                layer, batch = initialize_and_invert(layer, batch, cond)
+                layers.append(layer)
+        return _stacked(layers[::-1], len(self.steps))
+
+
+def _stacked(layers: Sequence[Any], period: int) -> Repeated:
+    stack = lambda layers: jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
+    return Repeated([stack(layers[i::period]) for i in range(period)], len(layers) // period)
 
 
 def _structure(layer: Any) -> tuple:
@@ -51,18 +67,16 @@ def _structure(layer: Any) -> tuple:
     return tree, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 
 
-def _stack(layers: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
-
-
-def repeated(layers: Sequence[Any], *, unroll: int = 1) -> Any:
-    """A chain of layers of the same structure that compiles about as fast as one of them.
+def repeated(layers: Sequence[Any], *, unroll: int | None = None) -> Any:
+    """A chain of layers of the same structure that compiles about as fast as a few of them.
 
     Layers that differ in more than their parameters' values, such as in the order of a permutation,
     are not of the same structure: put a whole period, say a coupling and a reversal, in one layer.
 
     Args:
-        unroll: layers per step of the loop: a longer compilation for, often, a faster run.
+        unroll: layers in each step of the loop, at most: the largest divisor of their number up to
+            it. More of them compile longer, and run faster up to a point. By default all are in one
+            step if they are no more than eight, which makes no loop; else four.
 
     Raises:
         ValueError: if there is no layer, unroll < 1, or the structures differ.
@@ -70,6 +84,8 @@ def repeated(layers: Sequence[Any], *, unroll: int = 1) -> Any:
     """
     layers = list(layers)
     require_bijectors("repeated", layers)
+    if unroll is None:
+        unroll = 8 if len(layers) <= 8 else 4
     if unroll < 1:
         raise ValueError(f"unroll must be at least 1, got {unroll}.")
     for i, layer in enumerate(layers):
@@ -78,4 +94,5 @@ def repeated(layers: Sequence[Any], *, unroll: int = 1) -> Any:
                 f"repeated needs layers of one structure, but layer {i} differs from layer 0 in "
                 "more than its parameters' values: use chain."
             )
-    return restrict_to_parts(Repeated(_stack(layers), len(layers), unroll), layers)
+    period = max(k for k in range(1, unroll + 1) if len(layers) % k == 0)
+    return restrict_to_parts(_stacked(layers, period), layers)

@@ -39,14 +39,15 @@ class InvertibleTransformer(Transformer, Protocol):
     def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]: ...
 
 
-def softplus_log_scale(raw: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """Log of the scale 1e-3 + softplus(raw + constant), which is 1 at raw = 0; never below 1e-3."""
-    return jnp.log(MIN_SCALE + softplus(raw + math.log(math.expm1(1 - MIN_SCALE))))
+def softplus_scale(raw: Float[Array, "*d"]) -> tuple[Float[Array, "*d"], Float[Array, "*d"]]:
+    """1e-3 + softplus(raw + constant), which is 1 at raw = 0 and never below 1e-3; its log."""
+    scale = MIN_SCALE + softplus(raw + math.log(math.expm1(1 - MIN_SCALE)))
+    return scale, jnp.log(scale)
 
 
-def exponential_log_scale(raw: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """Log of the scale exp(raw)."""
-    return raw
+def exponential_scale(raw: Float[Array, "*d"]) -> tuple[Float[Array, "*d"], Float[Array, "*d"]]:
+    """The scale exp(raw), and its log."""
+    return jnp.exp(raw), raw
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,22 +70,22 @@ class ShiftScale:
     """y = shift + scale x, with parameters (shift, raw scale).
 
     Attributes:
-        log_scale_fn: raw scale -> log scale, any function of one number.
+        scale_fn: raw scale -> scale, and its log, elementwise.
     """
 
-    log_scale_fn: Callable[[Array], Array] = softplus_log_scale
+    scale_fn: Callable[[Array], tuple[Array, Array]] = softplus_scale
 
     @property
     def num_parameters(self) -> int:
         return 2
 
     def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
-        log_scale = self.log_scale_fn(parameters[..., 1])
-        return parameters[..., 0] + jnp.exp(log_scale) * x, log_scale
+        scale, log_scale = self.scale_fn(parameters[..., 1])
+        return parameters[..., 0] + scale * x, log_scale
 
     def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
-        log_scale = self.log_scale_fn(parameters[..., 1])
-        return (y - parameters[..., 0]) * jnp.exp(-log_scale), -log_scale
+        scale, log_scale = self.scale_fn(parameters[..., 1])
+        return (y - parameters[..., 0]) / scale, -log_scale
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,7 +17,8 @@ class MADE(nnx.Module):
     Every entry before i reaches i, for any order: every degree occurs in every hidden layer. All
     outputs, the first entry's too, see the whole condition. Without hidden layers the network is
     linear. Output weights start at a tenth of their usual size, so that a flow made of it starts
-    near its identity.
+    near its identity. The last layer has the first output of all entries before the second: what
+    works entry by entry then reads memory in order.
 
     Args:
         dim: entries of the event.
@@ -111,7 +112,7 @@ class MADE(nnx.Module):
                 h = self.activation(h @ kernel + bias)
             kernel, bias = masked[-1]
             out = h @ kernel + bias
-            return (out if skip is None else out + x @ skip).reshape(self.dim, -1)
+            return (out if skip is None else out + x @ skip).reshape(-1, self.dim).T
 
         return network
 
@@ -124,7 +125,7 @@ class MADE(nnx.Module):
             self.lowest + np.arange(layer.out_features) * count // layer.out_features
             for layer in self.hidden
         ]
-        return [inputs, *hidden, np.repeat(inputs, self.num_outputs)]
+        return [inputs, *hidden, np.tile(inputs, self.num_outputs)]
 
     def checked(self, cond: PyTree) -> Vector:
         shape = getattr(cond, "shape", None)

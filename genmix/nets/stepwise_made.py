@@ -92,7 +92,7 @@ class StepwiseMADE(nnx.Module):
             kernel = _take(_take(layer.kernel[...], rows, 0), place, 1)
             steps.append((jnp.moveaxis(kernel, 1, 0), _take(bias, place, 0)))
             rows, shift = place.reshape(-1), None
-        columns = np.array(made.order)[:, None] * made.num_outputs + np.arange(made.num_outputs)
+        columns = np.array(made.order)[:, None] + made.dim * np.arange(made.num_outputs)
         by_step = lambda kernel: jnp.moveaxis(kernel[:, columns], 1, 0)
         kernel = by_step(_take(made.out.kernel[...], rows, 0))
         skip = None if made.direct is None else by_step(made.direct.kernel[...])

@@ -73,7 +73,7 @@ BIJECTORS = {
     "additive coupling": (lambda: coupling(bij.Shift()), (DIM,)),
     "affine coupling": (lambda: coupling(bij.ShiftScale()), (DIM,)),
     "exponential coupling": (
-        lambda: coupling(bij.ShiftScale(bij.exponential_log_scale), split=1),
+        lambda: coupling(bij.ShiftScale(bij.exponential_scale), split=1),
         (DIM,),
     ),
     "spline coupling": (lambda: coupling(SPLINE), (DIM,)),

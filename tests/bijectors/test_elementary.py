@@ -135,7 +135,7 @@ def test_triangular_matches_distrax(x64):
 
 def test_coupling_matches_distrax(x64):
     network = lambda x: jnp.stack([jnp.sin(x), jnp.cos(3 * x)], axis=-1)
-    ours = bij.coupling_layer(network, bij.ShiftScale(bij.exponential_log_scale), split=2)
+    ours = bij.coupling_layer(network, bij.ShiftScale(bij.exponential_scale), split=2)
     theirs = distrax.SplitCoupling(
         split_index=2,
         event_ndims=1,
