@@ -1,6 +1,7 @@
 """Data sets in their grey levels, for likelihoods of more than two values."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -56,3 +57,26 @@ def _mnist(name: str, data_dir: Path | None) -> Dataset:
     return binary._replace(
         train=train, valid=valid, test=images("t10k"), num_levels=256, binarization="none"
     )
+
+
+class Images(NamedTuple):
+    """Grey images in [0, 1], with labels."""
+
+    train: np.ndarray
+    test: np.ndarray
+    labels: tuple[np.ndarray, np.ndarray]  # of train, of test
+
+
+def load_images(name: str, data_dir: str | Path | None = None) -> Images:
+    """The images of `load_grey`, divided by their highest level, with their labels.
+
+    Raises:
+        ValueError: as `load_grey`, or if the set has no labels.
+        FileNotFoundError: as `load_grey`.
+    """
+    dataset = load_grey(name, data_dir)
+    if dataset.train_labels is None or dataset.test_labels is None:
+        raise ValueError(f"{name} has no labels, which this needs.")
+    top = dataset.num_levels - 1
+    labels = (dataset.train_labels, dataset.test_labels)
+    return Images(dataset.train / top, dataset.test / top, labels)

@@ -1,6 +1,15 @@
 """Evaluation: likelihoods, latents, baselines, and pictures to look at."""
 
-from genmix.evaluation import baselines, classifier, gradients, pictures, sample_quality
+from genmix.evaluation import (
+    baselines,
+    classifier,
+    clustering,
+    disentanglement,
+    gradients,
+    parzen,
+    pictures,
+    sample_quality,
+)
 from genmix.evaluation.bits_per_dim import (
     bits_per_dim,
     bits_per_dim_logit,
@@ -28,12 +37,15 @@ __all__ = [
     "bits_per_dim_logit",
     "bits_per_dim_unit_interval",
     "classifier",
+    "clustering",
     "conservative_log_likelihood",
     "decomposition",
+    "disentanglement",
     "elbo",
     "evaluate_samples",
     "gradients",
     "log_likelihood",
+    "parzen",
     "pictures",
     "rates",
     "sample_quality",

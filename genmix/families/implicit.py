@@ -29,7 +29,7 @@ class Implicit(nnx.Module):
             raise TypeError(
                 f"{type(base).__name__} cannot be the base of Implicit: it has no sample."
             )
-        self.base = base
+        self.base: Any = base
         self.network = network
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:

@@ -5,6 +5,7 @@ from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.glow_network import GlowNetwork
+from genmix.nets.joined import Joined, JoinedChannels
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
 from genmix.nets.mlp import MLP
@@ -27,6 +28,8 @@ __all__ = [
     "DiagonalBiLSTM",
     "GatedPixelCNN",
     "GlowNetwork",
+    "Joined",
+    "JoinedChannels",
     "LowPrecision",
     "Rescale",
     "RowLSTM",

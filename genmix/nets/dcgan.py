@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from genmix.nets.conv_encoder import coarsest
+from genmix.nets.strided import Doubling, Halving
 
 _INIT = nnx.initializers.normal(0.02)
 
@@ -55,10 +56,7 @@ class DCGANGenerator(nnx.Module):
         size = height * width * widths[0]
         self.linear = nnx.Linear(in_size, size, kernel_init=_INIT, rngs=rngs)
         self.convolutions = nnx.List(
-            [
-                nnx.ConvTranspose(a, b, (4, 4), strides=(2, 2), kernel_init=_INIT, rngs=rngs)
-                for a, b in itertools.pairwise(widths)
-            ]
+            [Doubling(a, b, 4, kernel_init=_INIT, rngs=rngs) for a, b in itertools.pairwise(widths)]
         )
         self.norms = nnx.List([_batch_norm(c, rngs) for c in channels] if batch_norm else [])
 
@@ -107,10 +105,7 @@ class DCGANCritic(nnx.Module):
         self.in_shape = tuple(in_shape)
         widths = [in_shape[-1], *channels]
         self.convolutions = nnx.List(
-            [
-                nnx.Conv(a, b, (4, 4), strides=2, kernel_init=_INIT, rngs=rngs)
-                for a, b in itertools.pairwise(widths)
-            ]
+            [Halving(a, b, 4, kernel_init=_INIT, rngs=rngs) for a, b in itertools.pairwise(widths)]
         )
         self.norms = nnx.List([_batch_norm(c, rngs) for c in channels[1:]] if batch_norm else [])
         size = height * width * widths[-1]

@@ -2,10 +2,12 @@
 
 from genmix.training import (
     adversarial,
+    autoencoding,
     baselines,
     comparison,
     contrastive_divergence,
     distances,
+    information,
     layerwise,
     mean_field,
     objectives,
@@ -28,6 +30,7 @@ __all__ = [
     "Term",
     "Validation",
     "adversarial",
+    "autoencoding",
     "averaged_model",
     "baselines",
     "comparison",
@@ -35,6 +38,7 @@ __all__ = [
     "contrastive_divergence",
     "distances",
     "fit",
+    "information",
     "layerwise",
     "mean_field",
     "objectives",

@@ -14,6 +14,7 @@ A GAN is two players; the generator's does not move the critic, nor the critic's
 critic: event -> score, real and fake ones in batches apart.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -133,6 +134,37 @@ def feature_matching(
         return value, ({f"{comparison.name}_feature_matching": value}, carry)
 
     return Term(loss, checked(comparison, of))
+
+
+def feature_likelihood(
+    features: Callable[[Any, Any], Float[Array, "..."]],
+    *,
+    of: Select = _identity,
+    by: Select = _critic_of,
+) -> Term:
+    """Minus E log N(f(x) | f(mean of x given z), I) in nats, with z drawn from the posterior.
+
+    The likelihood of a VAE-GAN: features f of the critic, which is held constant, in place of
+    pixels. The metric is feature_log_likelihood.
+
+    Source: Larsen et al. (2016), arXiv:1512.09300, equation 7.
+    """
+
+    def loss(model, key, batch, carry):
+        judge = _constant(by(model))
+
+        def one(part, key, x):
+            network_key, key = jax.random.split(key)
+            seen = lambda x: features(state.reseeded(judge, network_key), x)
+            distance = seen(x) - seen(part.decode(part.encode(key, x)))
+            return -0.5 * jnp.sum(distance**2 + math.log(2 * math.pi))
+
+        values, statistics = per_event(one, of(model), key, batch)
+        state.store(of(model), statistics)
+        value = jnp.mean(values)
+        return -value, ({"feature_log_likelihood": value}, carry)
+
+    return Term(loss)
 
 
 def wgan_gp(comparison: Comparison, *, of: Select = _identity, by: Select = _critic_of) -> Term:

@@ -62,6 +62,23 @@ joint = Comparison("joint", _draw_joint, ("prior", "posterior", "likelihood"), m
 Source: Dumoulin et al. (2017), arXiv:1606.00704; Donahue et al. (2017), arXiv:1605.09782.
 """
 
+decoded = Comparison(
+    "decoded",
+    lambda model, key, x: (x, model.decode(model.prior.sample(key))),
+    ("prior", "likelihood"),
+)
+"""Data x with the means of x given z of the prior: samples without the likelihood's noise."""
+
+
+def part_of(comparison: Comparison, name: str, select: Callable[[PyTree], PyTree]) -> Comparison:
+    """The same comparison of a part of each event, such as one of several latents."""
+
+    def draw(part: Any, key: Key[Array, ""], x: PyTree) -> tuple[PyTree, PyTree]:
+        real, fake = comparison.draw(part, key, x)
+        return select(real), select(fake)
+
+    return comparison._replace(name=name, draw=draw)
+
 
 def require(comparison: Comparison, part: Any) -> None:
     """Check that a part can be drawn from.

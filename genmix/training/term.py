@@ -77,3 +77,11 @@ class Term:
         return Term(loss, self.init)
 
     __rmul__ = __mul__
+
+    def on(self, select: Callable[[PyTree], PyTree]) -> "Term":
+        """The same term on a part of each batch, such as the images of pairs with labels."""
+
+        def loss(model, key, batch, carry):
+            return self(model, key, select(batch), carry)
+
+        return Term(loss, self.init)

@@ -1,0 +1,129 @@
+"""Convolutions that halve an image, and those that double it.
+
+They have the parameters of `nnx.Conv` and `nnx.ConvTranspose` with stride 2 and padding "SAME", and
+give the same images. On CPU they are products of patches with kernels: inside loops, where training
+runs, XLA's convolutions and above all their gradients are several times slower there.
+"""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+Image = Float[Array, "_ _ _"]  # height, width, channels
+
+
+class _Strided(nnx.Module):
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        kernel_size: int,
+        *,
+        kernel_init: nnx.Initializer,
+        rngs: nnx.Rngs,
+    ):
+        shape = (kernel_size, kernel_size, in_size, out_size)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32))
+
+
+class Halving(_Strided):
+    """[2h, 2w, in] -> [h, w, out]; one event a call."""
+
+    def __call__(self, x: Image) -> Image:
+        y = jax.lax.platform_dependent(
+            x, self.kernel[...], cpu=_halve_by_patches, default=_halve_by_convolution
+        )
+        return y + self.bias[...].reshape(1, 1, -1)
+
+
+class Doubling(_Strided):
+    """[h, w, in] -> [2h, 2w, out]; one event a call."""
+
+    def __call__(self, x: Image) -> Image:
+        y = jax.lax.platform_dependent(
+            x, self.kernel[...], cpu=_double_by_patches, default=_double_by_convolution
+        )
+        return y + self.bias[...].reshape(1, 1, -1)
+
+
+@jax.custom_jvp
+def _product(x: Float[Array, "_ _ k"], weights: Float[Array, "k n"]) -> Float[Array, "_ _ n"]:
+    return x @ weights
+
+
+@_product.defjvp
+def _product_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """So that the gradient of the weights is y' x, which is fast on CPU, not x' y, which is not."""
+    (x, weights), (dx, d_weights) = primals, tangents
+    by_weights = jnp.moveaxis(jax.lax.dot_general(d_weights.T, x, (((1,), (2,)), ((), ()))), 0, -1)
+    return _product(x, weights), dx @ weights + by_weights
+
+
+def _padding(size: int, kernel_size: int) -> tuple[int, int]:
+    """Of padding "SAME" with stride 2."""
+    total = max((-(-size // 2) - 1) * 2 + kernel_size - size, 0)
+    return total // 2, total - total // 2
+
+
+def _halve_by_patches(x: Image, kernel: Array) -> Image:
+    size, (height, width) = kernel.shape[0], (-(-n // 2) for n in x.shape[:2])
+    # Even and odd rows and columns as channels: then windows of stride 1 and of half the size.
+    rows, columns = _padding(x.shape[0], size), _padding(x.shape[1], size)
+    half = -(-size // 2)
+    fill = lambda pads, n, out: (pads[0], max(2 * (out + half - 1) - n - pads[0], 0))
+    x = jnp.pad(x, (fill(rows, x.shape[0], height), fill(columns, x.shape[1], width), (0, 0)))
+    x = x[: 2 * (height + half - 1), : 2 * (width + half - 1)]
+    phases = x.reshape(height + half - 1, 2, width + half - 1, 2, -1).transpose(0, 2, 1, 3, 4)
+    phases = phases.reshape(*phases.shape[:2], -1)
+    windows = [phases[i : i + height, j : j + width] for i in range(half) for j in range(half)]
+    odd = 2 * half - size
+    kernel = jnp.pad(kernel, ((0, odd), (0, odd), (0, 0), (0, 0)))
+    kernel = kernel.reshape(half, 2, half, 2, *kernel.shape[2:]).transpose(0, 2, 1, 3, 4, 5)
+    if phases.shape[-1] < 32:  # a product of few channels wastes time
+        return _product(jnp.concatenate(windows, axis=-1), kernel.reshape(-1, kernel.shape[-1]))
+    kernels = kernel.reshape(half * half, -1, kernel.shape[-1])
+    products = [_product(window, k) for window, k in zip(windows, kernels, strict=True)]
+    return sum(products[1:], products[0])
+
+
+def _halve_by_convolution(x: Image, kernel: Array) -> Image:
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_general_dilated(x[None], kernel, (2, 2), "SAME", dimension_numbers=layout)
+    return y[0]
+
+
+def _double_by_patches(x: Image, kernel: Array) -> Image:
+    size, (height, width, _) = kernel.shape[0], x.shape
+    before = size - 1 if size < 4 else -(-size // 2)  # padding "SAME" of a transposed convolution
+    half = -(-size // 2)
+    odd = 2 * half - size
+    # What each pixel adds to its window of the larger image, whose rows and columns come in pairs.
+    kernel = jnp.pad(kernel[::-1, ::-1], ((0, odd), (0, odd), (0, 0), (0, 0)))
+    out = kernel.shape[-1]
+    flat = kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
+    added = _product(x, flat).reshape(height, width, half, 2, half, 2, out)
+    shifted = [
+        jnp.pad(
+            added[:, :, i, :, j],
+            ((i, half - 1 - i), (j, half - 1 - j), (0, 0), (0, 0), (0, 0)),
+        )
+        for i in range(half)
+        for j in range(half)
+    ]
+    total = sum(shifted[1:], shifted[0]).transpose(0, 2, 1, 3, 4)
+    image = total.reshape(2 * (height + half - 1), 2 * (width + half - 1), out)
+    first = size - 1 - before
+    end = lambda n: first + 2 * n
+    more = (max(end(height) - image.shape[0], 0), max(end(width) - image.shape[1], 0))
+    image = jnp.pad(image, ((0, more[0]), (0, more[1]), (0, 0)))
+    return image[first : end(height), first : end(width)]
+
+
+def _double_by_convolution(x: Image, kernel: Array) -> Image:
+    layout = ("NHWC", "HWIO", "NHWC")
+    y = jax.lax.conv_transpose(x[None], kernel, (2, 2), "SAME", dimension_numbers=layout)
+    return y[0]
