@@ -1,31 +1,35 @@
-"""One mesh with named axes: examples along "data", particles along "particle".
+"""One mesh with named axes: "data" for examples, "particle" for particles, "chain" for chains.
 
 Nothing here names devices inside the mathematics: what runs under `jax.set_mesh(mesh)` has its
-batches and its particles laid out along the axes of that mesh, and the compiler places the
+batches, particles and chains laid out along the axes of that mesh, and the compiler places the
 collectives, the logsumexp over sharded particles among them.
 """
+
+import math
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import PyTree
 
-AXES = ("data", "particle")
+AXES = ("data", "particle", "chain")
 
 
-def make_mesh(*, data: int = 1, particle: int = 1) -> Mesh:
-    """Mesh of data x particle devices, all that there are on all hosts.
+def make_mesh(*, data: int = 1, particle: int = 1, chain: int = 1) -> Mesh:
+    """Mesh of data x particle x chain devices, all that there are on all hosts.
 
     Raises:
         ValueError: if the sizes are not positive or their product is not the number of devices.
     """
     num_devices = jax.device_count()
-    if data < 1 or particle < 1 or data * particle != num_devices:
+    sizes = (data, particle, chain)
+    if min(sizes) < 1 or math.prod(sizes) != num_devices:
+        names = f"data={data},particle={particle}" + (f",chain={chain}" if chain != 1 else "")
         raise ValueError(
-            f"the mesh data={data},particle={particle} needs {data * particle} devices, but there "
-            f"are {num_devices}: choose sizes whose product is {num_devices}."
+            f"the mesh {names} needs {math.prod(sizes)} devices, but there are {num_devices}: "
+            f"choose sizes whose product is {num_devices}."
         )
-    return jax.make_mesh((data, particle), AXES, axis_types=(AxisType.Auto, AxisType.Auto))
+    return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
 def parse(text: str) -> Mesh:
@@ -37,7 +41,7 @@ def parse(text: str) -> Mesh:
     sizes: dict[str, int] = {}
     for item in text.split(","):
         name, _, size = (part.strip() for part in item.partition("="))
-        if name not in AXES or name in sizes or not size.isdecimal():
+        if name not in ("data", "particle") or name in sizes or not size.isdecimal():
             raise ValueError(
                 f"a mesh is described as data=D,particle=P with whole numbers, got {text!r}."
             )

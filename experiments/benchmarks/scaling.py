@@ -147,7 +147,7 @@ def measure(
 def time_devices(config: Config) -> list[dict[str, Any]]:
     """The same training step on more and more devices, along either axis."""
     contestants, reduced = {}, {}
-    for axis, count in itertools.product(sharding.AXES, config.devices):
+    for axis, count in itertools.product(("data", "particle"), config.devices):
         contestants[axis, count], reduced[axis, count] = training(
             config.batch_size, config.k, mesh=mesh_of(axis, count), num_steps=STEPS
         )

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType
 
-from genmix import mcmc
+from genmix import mcmc, sharding
 from genmix.mcmc import chains as many
 from genmix.mcmc import hmc, runner, warmup
 
@@ -23,7 +22,7 @@ def target(x):
 def main():
     kernel = hmc.build(target, 0.3, 2)
     results: dict[str, Any] = {"devices": jax.device_count()}
-    mesh = jax.make_mesh((4,), ("chain",), axis_types=(AxisType.Auto,))
+    mesh = sharding.make_mesh(chain=4)
     for name, context in (("one", contextlib.nullcontext()), ("split", jax.set_mesh(mesh))):
         with context:
             chains = mcmc.start(jax.random.key(0), kernel, jnp.zeros((8, 2)))
