@@ -44,8 +44,6 @@ class Config:
     """Interleaved measurements of each contestant."""
     seconds: float = 0.5
     """Length of one measurement, about."""
-    unroll: int = 8
-    """Layers in one step of genmix's loop."""
     compilation: bool = True
     """Time what compiling takes, too."""
     few: int = 4
@@ -56,7 +54,7 @@ class Config:
     out: Path = Path("runs/benchmarks/flows.json")
 
     def __post_init__(self):
-        for name in ("batch_size", "repeats", "unroll", "few", "many", "threads"):
+        for name in ("batch_size", "repeats", "few", "many", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
 
@@ -116,7 +114,7 @@ def jax_programs(
     )
 
 
-def genmix_flow(model: str, num_layers: int, unroll: int) -> Any:
+def genmix_flow(model: str, num_layers: int) -> Any:
     rngs = nnx.Rngs(0)
     half = DIM // 2
     transformer = bij.ShiftScale()
@@ -138,14 +136,14 @@ def genmix_flow(model: str, num_layers: int, unroll: int) -> Any:
             order = bij.Reverse()
         return bij.chain([part, order])
 
-    layers = bij.repeated([layer() for _ in range(num_layers)], unroll=unroll)
+    layers = bij.repeated([layer() for _ in range(num_layers)])
     return transformed(StandardNormal(DIM), layers)
 
 
 def genmix_programs(model: str, num_layers: int, config: Config) -> Programs:
     keys = lambda key: jax.random.split(key, config.batch_size)
     return jax_programs(
-        genmix_flow(model, num_layers, min(config.unroll, num_layers)),
+        genmix_flow(model, num_layers),
         lambda flow, x: jax.vmap(flow.log_prob)(x),
         lambda flow, key: jax.vmap(flow.sample_and_log_prob)(keys(key)),
         model,

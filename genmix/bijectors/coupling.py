@@ -65,7 +65,8 @@ def coupling_layer(
 
     Args:
         network: the entries that stay, followed on the last axis by the condition if cond_size > 0,
-            -> array [..., entries transformed, transformer.num_parameters].
+            -> array [..., entries transformed, transformer.num_parameters]; on vectors such as
+            `MLP(split + cond_size, hidden, entries, num_outputs=transformer.num_parameters)`.
         transformer: without a closed inverse, the layer has none either.
         split: how many entries of the last axis stay.
         cond_size: length of the condition's last axis; 0 ignores the condition.

@@ -123,7 +123,7 @@ def _bin(x: Event, knots: Knots, knots_x: Knots, knots_y: Knots, slopes: Knots) 
 def _terms(logits: Array) -> tuple[Array, Array]:
     """The terms of the softmax over the first axis, and their sum."""
     terms = jnp.exp(logits - jax.lax.stop_gradient(jnp.max(logits, axis=0, keepdims=True)))
-    return terms, sum(terms)
+    return terms, functools.reduce(jnp.add, terms)
 
 
 def _numbers(values: Array) -> Array:

@@ -80,12 +80,14 @@ class ShiftScale:
         return 2
 
     def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
-        scale, log_scale = self.scale_fn(parameters[..., 1])
-        return parameters[..., 0] + scale * x, log_scale
+        shift, raw = _columns(parameters)
+        scale, log_scale = self.scale_fn(raw)
+        return shift + scale * x, log_scale
 
     def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
-        scale, log_scale = self.scale_fn(parameters[..., 1])
-        return (y - parameters[..., 0]) / scale, -log_scale
+        shift, raw = _columns(parameters)
+        scale, log_scale = self.scale_fn(raw)
+        return (y - shift) / scale, -log_scale
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,13 +109,20 @@ class Gate:
         return 2
 
     def forward_and_log_slope(self, x: Event, parameters: Parameters) -> tuple[Event, Event]:
-        m, raw = parameters[..., 0], parameters[..., 1] + self.bias
+        m, raw = _columns(parameters)
+        raw = raw + self.bias
         return sigmoid(raw) * x + sigmoid(-raw) * m, -softplus(-raw)
 
     def inverse_and_log_slope(self, y: Event, parameters: Parameters) -> tuple[Event, Event]:
-        m, raw = parameters[..., 0], parameters[..., 1] + self.bias
-        log_slope = softplus(-raw)
+        m, raw = _columns(parameters)
+        log_slope = softplus(-raw - self.bias)
         return m + (y - m) * jnp.exp(log_slope), log_slope
+
+
+def _columns(parameters: Array) -> list[Array]:
+    """The parameters one by one: a split, whose gradient is one concatenation."""
+    columns = jnp.split(jnp.moveaxis(parameters, -1, 0), parameters.shape[-1])
+    return [jnp.squeeze(column, 0) for column in columns]
 
 
 def check_parameters(owner: str, transformer: Any, x: Array, parameters: Array) -> None:

@@ -69,6 +69,7 @@ BIJECTORS = {
     "affine": (lambda: bij.Affine(DIM), (DIM,)),
     "triangular affine": (lambda: bij.TriangularAffine(DIM), (DIM,)),
     "permutation": (lambda: bij.Permutation((2, 0, 3, 1)), (DIM,)),
+    "cyclic shift": (lambda: bij.Permutation((1, 2, 3, 0)), (DIM,)),
     "reverse": (bij.Reverse, (DIM,)),
     "additive coupling": (lambda: coupling(bij.Shift()), (DIM,)),
     "affine coupling": (lambda: coupling(bij.ShiftScale()), (DIM,)),

@@ -60,14 +60,20 @@ def test_what_is_no_bijector_is_refused():
         bij.initialize(bij.chain([PLANAR, bij.ActNorm(4)]), jnp.ones((3, 4)))
 
 
-def test_repeated_layers_are_a_chain():
-    layers = [perturbed(maf(), scale) for scale in (0.1, 0.5, 0.9)]
-    stacked, chained = bij.repeated(layers), bij.chain(layers)
+@pytest.mark.parametrize("unroll", [None, 1, 3])
+def test_repeated_layers_are_a_chain(unroll):
+    layers = [perturbed(maf(), scale) for scale in (0.1, 0.3, 0.4, 0.5, 0.7, 0.9)]
+    stacked, chained = bij.repeated(layers, unroll=unroll), bij.chain(layers)
     for direction in ("forward_and_log_det", "inverse_and_log_det"):
         got = jax.jit(getattr(stacked, direction))(X)
         want = jax.jit(getattr(chained, direction))(X)
         np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(got[1], want[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_has_a_divisor_of_the_number_of_layers():
+    for count, unroll, expected in [(8, None, 8), (32, None, 4), (11, None, 1), (9, 4, 3)]:
+        assert len(bij.repeated([bij.Affine(2)] * count, unroll=unroll).steps) == expected
 
 
 def test_layers_of_other_structures_are_refused():

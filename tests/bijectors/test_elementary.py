@@ -173,6 +173,14 @@ def test_a_margin_takes_the_edges_in():
     assert log_det == -jnp.inf
 
 
+@pytest.mark.parametrize("order", [(2, 0, 3, 1), (3, 0, 1, 2), (2, 3, 0, 1), (0, 1, 2, 3)])
+def test_a_permutation_takes_entries_in_its_order(order):
+    x = jnp.array([[0.1, 0.2, 0.3, 0.4], [1.0, 2.0, 3.0, 4.0]])
+    y, _ = bij.Permutation(order).forward_and_log_det(x)
+    np.testing.assert_array_equal(y, np.asarray(x)[:, order])
+    np.testing.assert_array_equal(bij.Permutation(order).inverse_and_log_det(y)[0], x)
+
+
 def test_coupling_sees_its_condition():
     network = lambda inputs: jnp.stack([inputs.sum() * jnp.ones(2), jnp.zeros(2)], axis=-1)
     layer = bij.coupling_layer(network, bij.ShiftScale(), split=1, cond_size=2)

@@ -76,6 +76,27 @@ def test_monotone_and_invertible_with_extreme_parameters():
     np.testing.assert_allclose(again, y, atol=2e-4)
 
 
+@pytest.mark.parametrize("num_bins", [1, 5])
+@pytest.mark.parametrize("direction", ["forward_and_log_slope", "inverse_and_log_slope"])
+def test_it_is_the_spline_through_its_knots_with_its_gradients(x64, direction, num_bins):
+    """The derivatives are said outright there, and automatic for given knots; both ways."""
+    spline = RationalQuadratic(num_bins=num_bins, bound=2.5)
+    x = jnp.linspace(-3.1, 3.2, 12)
+    raw = jnp.asarray(2 * np.sin(np.arange(12 * (3 * num_bins - 1)) * 1.7).reshape(12, -1))
+    general = getattr(rational_quadratic, direction)
+    by_knots = lambda x, raw: general(x, *spline.knots(raw))
+
+    def values_and_derivatives(f, x, raw):
+        weighted = lambda x, raw: sum(jnp.vdot(jnp.cos(x + i), a) for i, a in enumerate(f(x, raw)))
+        forward = jax.jvp(f, (x, raw), (jnp.sin(3 * x), jnp.cos(2 * raw)))
+        return forward, jax.grad(weighted, (0, 1))(x, raw)
+
+    run = jax.jit(values_and_derivatives, static_argnums=0)
+    got, want = run(getattr(spline, direction), x, raw), run(by_knots, x, raw)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
