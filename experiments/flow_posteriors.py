@@ -208,9 +208,8 @@ def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) ->
             "NLL": "{nll:.2f}",
             "±": "{nll_standard_error:.2f}",
             "gap": "{gap:.2f}",
-            "active": "{active_units}",
-            "parameters of q": "{posterior_parameters:,}",
-            "training": "{train_seconds:.0f} s",
+            "size of q": "{posterior_parameters:,}",
+            "s": "{train_seconds:.0f}",
         },
         [{**row, "negative_elbo": -row["elbo"], "gap": -row["elbo"] - row["nll"]} for row in rows],
     )

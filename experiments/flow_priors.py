@@ -216,8 +216,8 @@ def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) ->
             "NLL": "{nll:.2f}",
             "±": "{nll_standard_error:.2f}",
             "active": "{active_units}",
-            "parameters": "{parameters:,}",
-            "training": "{train_seconds:.1f} s",
+            "size": "{parameters:,}",
+            "s": "{train_seconds:.0f}",
         },
         [{**row, "title": title(row), "negative_elbo": -row["elbo"]} for row in rows],
     )

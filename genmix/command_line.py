@@ -82,7 +82,7 @@ def print_table(title: str, columns: Mapping[str, str], rows: Iterable[Mapping[s
 
     table = Table(title=title)
     for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left")
+        table.add_column(name, justify="right" if i else "left", no_wrap=not i)
 
     def cell(template: str, row: Mapping[str, Any]) -> str:
         try:
