@@ -8,7 +8,7 @@ import datetime
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +20,19 @@ from rich.table import Table
 
 from genmix import bounds, command_line
 from genmix.data import grey
+from genmix.data.grey import Images
+from genmix.data.mixtures import BY_NAME, Mixture
 from genmix.evaluation import classifier, pictures, sample_quality
 from genmix.families import Implicit, StandardNormal
-from genmix.nets import MLP, DCGANCritic, DCGANGenerator, spectrally_normalized
+from genmix.nets import (
+    MLP,
+    DCGANCritic,
+    DCGANGenerator,
+    Joined,
+    JoinedChannels,
+    spectrally_normalized,
+    state,
+)
 from genmix.training import (
     Plan,
     Player,
@@ -38,13 +48,6 @@ Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
 Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
 Penalty = Literal["none", "r1", "wgan-gp", "wgan-lp", "spectral-norm"]
 
-LOSSES = {
-    "minimax": bounds.gan.minimax,
-    "non-saturating": bounds.gan.non_saturating,
-    "least-squares": bounds.gan.least_squares,
-    "hinge": bounds.gan.hinge,
-    "wasserstein": bounds.gan.wasserstein,
-}
 PENALTIES = {"r1": adversarial.r1, "wgan-gp": adversarial.wgan_gp, "wgan-lp": adversarial.wgan_lp}
 LOOKS = 6  # pictures over time
 
@@ -63,6 +66,8 @@ class Config:
     """Of r1: 0.03 in the plane and 0.1 for images; of wgan-gp and wgan-lp: 10."""
     network: Literal["mlp", "dcgan"] | None = None
     """Of images: mlp for digits and dcgan for larger ones if not given."""
+    conditional: bool = False
+    """Give generator and critic the class; for images."""
     critic_steps: int = 1
     """Steps of the critic for one of the generator."""
     steps: int | None = None
@@ -89,6 +94,8 @@ class Config:
             raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
         if self.penalty_weight is not None and not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must not be negative, got {self.penalty_weight}.")
+        if self.conditional and (points := [name for name in self.dataset if name in BY_NAME]):
+            raise ValueError(f"{', '.join(points)} has no classes, which --conditional needs.")
 
 
 class Game(nnx.Module):
@@ -99,41 +106,10 @@ class Game(nnx.Module):
         self.critic = critic
 
 
-class Mixture(NamedTuple):
-    """Round normals of one scale in equal shares."""
-
-    centres: np.ndarray
-    scale: float
-
-
-class Images(NamedTuple):
-    """Images in [0, 1]."""
-
-    train: np.ndarray
-    test: np.ndarray
-    labels: tuple[np.ndarray, np.ndarray]
-
-
-MIXTURES = {
-    # Those of Srivastava et al. (2017), arXiv:1705.07761, section 4.1.
-    "eight-gaussians": Mixture(
-        2 * np.stack([f(2 * np.pi * np.arange(8) / 8) for f in (np.cos, np.sin)], axis=1), 0.02
-    ),
-    "grid": Mixture(
-        np.stack(np.meshgrid(*[np.arange(-4.0, 5.0, 2.0)] * 2), axis=-1).reshape(-1, 2), 0.05
-    ),
-}
-
-
 def load(name: str, config: Config) -> Mixture | Images:
-    if name in MIXTURES:
-        return MIXTURES[name]
-    dataset = grey.load_grey(name, config.data_dir)
-    if dataset.train_labels is None or dataset.test_labels is None:
-        raise ValueError(f"{name} has no labels, which the classifier that judges samples needs.")
-    top = dataset.num_levels - 1
-    labels = (dataset.train_labels, dataset.test_labels)
-    return Images(dataset.train / top, dataset.test / top, labels)
+    if name in BY_NAME:
+        return BY_NAME[name]
+    return grey.load_images(name, config.data_dir)
 
 
 def build(config: Config, source: Mixture | Images) -> Game:
@@ -141,18 +117,31 @@ def build(config: Config, source: Mixture | Images) -> Game:
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     shape = (2,) if isinstance(source, Mixture) else source.train.shape[1:]
     latent = 2 if isinstance(source, Mixture) else 32
+    given = num_classes(source) if config.conditional else 0
     if isinstance(source, Mixture):
         network, critic = MLP(2, (128, 128), 2, **relu), MLP(2, (128, 128), 1, **relu)
     elif (config.network or ("mlp" if shape[0] == 8 else "dcgan")) == "mlp":
-        network = nnx.Sequential(MLP(latent, (256, 256), shape, **relu), jnp.tanh)
-        critic = MLP(shape, (256, 256), 1, **relu)
+        network = nnx.Sequential(MLP(latent + given, (256, 256), shape, **relu), jnp.tanh)
+        critic = MLP(math.prod(shape) + given if given else shape, (256, 256), 1, **relu)
+        critic = Joined(critic) if given else critic
     else:
         channels, normalizes = (128, 64), config.penalty == "none"
-        network = DCGANGenerator(latent, channels, shape, rngs=rngs)
-        critic = DCGANCritic(shape, channels[::-1], batch_norm=normalizes, rngs=rngs)
+        network = DCGANGenerator(latent + given, channels, shape, rngs=rngs)
+        seen = (*shape[:-1], shape[-1] + given)
+        critic = DCGANCritic(seen, channels[::-1], batch_norm=normalizes, rngs=rngs)
+        critic = JoinedChannels(critic) if given else critic
     if config.penalty == "spectral-norm":
         critic = spectrally_normalized(critic, rngs=rngs)
+    network = Joined(network) if given else network
     return Game(Implicit(StandardNormal(latent), network), critic)
+
+
+def num_classes(source: Mixture | Images) -> int:
+    return 0 if isinstance(source, Mixture) else int(source.labels[0].max()) + 1
+
+
+def compared(config: Config) -> comparison.Comparison:
+    return comparison.conditional if config.conditional else comparison.data
 
 
 def generator_of(game: Game) -> Implicit:
@@ -160,14 +149,14 @@ def generator_of(game: Game) -> Implicit:
 
 
 def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
-    term = adversarial.critic(comparison.data, LOSSES[loss], of=generator_of)
+    term = adversarial.critic(compared(config), bounds.gan.BY_NAME[loss], of=generator_of)
     if config.penalty not in PENALTIES:
         return term
     weight = config.penalty_weight
     if weight is None:
         r1_weight = 0.03 if isinstance(source, Mixture) else 0.1
         weight = r1_weight if config.penalty == "r1" else 10.0
-    return term + weight * PENALTIES[config.penalty](comparison.data, of=generator_of)
+    return term + weight * PENALTIES[config.penalty](compared(config), of=generator_of)
 
 
 def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> list[Player]:
@@ -184,7 +173,7 @@ def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> 
     generator = Player(
         name="generator",
         owns=("generator",),
-        loss=adversarial.generator(comparison.data, LOSSES[loss], of=generator_of),
+        loss=adversarial.generator(compared(config), bounds.gan.BY_NAME[loss], of=generator_of),
         optimizer=adam(steps),
     )
     return [critic, generator]
@@ -194,10 +183,7 @@ def training_data(key: jax.Array, source: Mixture | Images) -> jax.Array:
     """Points of the mixture, or images in [-1, 1]."""
     if isinstance(source, Images):
         return jnp.asarray(2 * source.train - 1, jnp.float32)
-    centre_key, noise_key = jax.random.split(key)
-    centres = jnp.asarray(source.centres, jnp.float32)
-    x = centres[jax.random.randint(centre_key, (2**16,), 0, len(centres))]
-    return x + source.scale * jax.random.normal(noise_key, x.shape)
+    return source.draw(key, 2**16)
 
 
 def play(
@@ -209,13 +195,18 @@ def play(
     steps = config.steps or (10_000 if is_small else 3_000)
     data_key, fit_key, look_key = jax.random.split(jax.random.key(config.seed), 3)
     every = max(steps // LOOKS, 1)
+    given = num_classes(source) if config.conditional else 0
+    x = training_data(data_key, source)
+    batches = x
+    if isinstance(source, Images) and given:
+        batches = (x, jax.nn.one_hot(source.labels[0], given))
     over_time: dict[str, np.ndarray] = {}
 
     def look(game: Game) -> float:
         """Keep samples; the later model is the better one, since the last one is wanted."""
         number = len(over_time) + 1
         over_time[f"step {number * every}"] = draw(
-            jax.random.clone(look_key), game, 5000 if is_plane else 10
+            jax.random.clone(look_key), game, 5000 if is_plane else 10, given
         )
         return number
 
@@ -232,17 +223,26 @@ def play(
         fit_key,
         build(config, source),
         players(config, loss, source, steps),
-        training_data(data_key, source),
+        batches,
         plan,
     )
     last = {metric: float(values[-1]) for metric, (_, values) in trained.history.items()}
-    wanted = ("critic/data_accuracy", "generator/data_gradient_norm")
-    figures = {metric.split("/")[1]: last[metric] for metric in wanted}
+    name = compared(config).name
+    figures = {
+        "data_accuracy": last[f"critic/{name}_accuracy"],
+        "data_gradient_norm": last[f"generator/{name}_gradient_norm"],
+    }
     return trained.model, over_time, figures | {"train_seconds": trained.seconds}
 
 
-def draw(key: jax.Array, game: Game, num_samples: int) -> np.ndarray:
-    return np.asarray(sample_quality.draw(key, game.generator, num_samples, lambda x: x))
+def draw(key: jax.Array, game: Game, num_samples: int, classes: int = 0) -> np.ndarray:
+    """Samples; given so many classes, of one class after the other, again and again."""
+    if not classes:
+        return np.asarray(sample_quality.draw(key, game.generator, num_samples, lambda x: x))
+    quiet = state.evaluating(game.generator)
+    one = lambda pair: state.fresh(quiet).sample(pair[0], jax.nn.one_hot(pair[1], classes))
+    pairs = jax.random.split(key, num_samples), jnp.arange(num_samples) % classes
+    return np.asarray(jax.jit(lambda pairs: jax.lax.map(one, pairs, batch_size=500))(pairs))
 
 
 def run(config: Config, name: str, out: Path) -> list[dict[str, Any]]:
@@ -270,14 +270,12 @@ def run(config: Config, name: str, out: Path) -> list[dict[str, Any]]:
             quality = sample_quality.modes(samples, source.centres, source.scale)
             figures["modes"] = len(source.centres)
         else:
-            quality = sample_quality.evaluate_samples(
-                key,
-                game.generator,
-                source.test,
-                judge,
-                num_samples=config.samples,
-                to_image=lambda x: (x + 1) / 2,
-            )
+            given = num_classes(source) if config.conditional else 0
+            images = (draw(key, game, config.samples, given) + 1) / 2
+            quality = sample_quality.of_images(judge, images, source.test)
+            if given:
+                seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
+                figures["agreement"] = float(np.mean(seen == np.arange(len(seen)) % given))
         rows.append({"dataset": name, "loss": loss} | quality._asdict() | figures)
     save_pictures(out, name, source, histories)
     return rows
@@ -324,7 +322,17 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
     if images:
         accuracies = {f"{100 * r['classifier_accuracy']:.1f} %" for r in images if len(r) < 10}
         title = f"images, seen by a classifier of test accuracy {', '.join(sorted(accuracies))}"
-        columns = ("data", "loss", "Fréchet", "MODE", "IS", "precision", "recall", "training")
+        columns = (
+            "data",
+            "loss",
+            "Fréchet",
+            "MODE",
+            "IS",
+            "precision",
+            "recall",
+            "class",
+            "training",
+        )
         table = Table(*columns, title=title)
         for row in images:
             seconds = row.get("train_seconds")
@@ -336,6 +344,7 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
                 f"{row['inception_score']:.2f}",
                 f"{row['precision']:.2f}",
                 f"{row['recall']:.2f}",
+                f"{row['agreement']:.1%}" if "agreement" in row else "",
                 "" if seconds is None else f"{seconds:.0f} s",
             )
         Console().print(table)

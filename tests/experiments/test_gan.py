@@ -17,9 +17,12 @@ TINY: dict[str, Any] = {"steps": 12, "batch_size": 16, "samples": 60}
         {"dataset": ("eight-gaussians",), "loss": ("hinge",), "critic_steps": 2},
         {"dataset": ("digits",), "penalty": "none", "network": "dcgan"},
         {"dataset": ("digits", "grid"), "penalty": "wgan-gp", "loss": ("wasserstein",)},
+        {"dataset": ("digits",), "conditional": True},
+        {"dataset": ("digits",), "conditional": True, "network": "dcgan"},
     ],
 )
-def test_a_short_run(tmp_path, capsys, options):
+def test_a_short_run(tmp_path, capsys, monkeypatch, options):
+    monkeypatch.setenv("COLUMNS", "200")
     rows = gan.main(gan.Config(**{**TINY, "out": tmp_path / "run", **options}))
     out = tmp_path / "run"
     assert json.loads((out / "results.json").read_text())["rows"] == rows
@@ -28,6 +31,7 @@ def test_a_short_run(tmp_path, capsys, options):
     for row in games:
         assert row["train_seconds"] > 0
         assert 0 <= row["data_accuracy"] <= 1
+        assert ("agreement" in row) == options.get("conditional", False)
         wanted = f"{row['dataset']}-{row['loss']}" if "frechet" in row else row["dataset"]
         assert (out / f"{wanted}.png").is_file()
     assert "training" in capsys.readouterr().out
@@ -43,7 +47,7 @@ def test_networks_are_normalized_as_the_penalty_allows(penalty):
 
 
 def test_training_points_are_those_of_the_mixture():
-    mixture = gan.MIXTURES["grid"]
+    mixture = gan.BY_NAME["grid"]
     x = np.asarray(gan.training_data(jax.random.key(0), mixture))
     found = gan.sample_quality.modes(x[:5000], mixture.centres, mixture.scale)
     assert found.covered == 25
@@ -56,6 +60,7 @@ def test_training_points_are_those_of_the_mixture():
     [
         ({"critic_steps": 0}, "critic_steps must be at least 1, got 0"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
+        ({"conditional": True}, "eight-gaussians, grid has no classes, which --conditional needs"),
         ({"penalty_weight": float("nan")}, "penalty_weight must not be negative, got nan"),
     ],
 )

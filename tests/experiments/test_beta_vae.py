@@ -1,0 +1,45 @@
+import json
+from typing import Any
+
+import pytest
+
+from experiments import beta_vae
+
+TINY: dict[str, Any] = {
+    "steps": 4,
+    "hidden": 6,
+    "latent": 2,
+    "batch_size": 20,
+    "side": 8,
+    "images": 60,
+    "test_images": 100,
+}
+
+
+@pytest.mark.slow
+def test_a_short_run(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    rows = beta_vae.main(beta_vae.Config(**TINY, out=tmp_path / "run", beta=(0.0, 4.0)))
+    out = tmp_path / "run"
+    assert json.loads((out / "results.json").read_text())["rows"] == rows
+    assert [row["beta"] for row in rows] == [0.0, 4.0]
+    for row in rows:
+        assert 0 <= row["mig"] <= 1
+        assert 0 <= row["factor_vae"] <= 1
+        assert set(row["informations"]) == {"shape", "scale", "orientation", "x", "y"}
+    assert (out / "data.png").is_file()
+    assert (out / "beta-4.png").is_file()
+    assert "FactorVAE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"latent": 1}, "latent must be at least 2 for a gap, got 1"),
+        ({"beta": (-1.0,)}, "beta must not be negative or empty"),
+        ({"side": 0}, "side must be at least 1, got 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        beta_vae.Config(**options)
