@@ -1,11 +1,12 @@
 """Transitions a second of many chains beside peers: python -m experiments.benchmarks.mcmc.
 
 Each contestant runs the same kernel with the same settings from the same positions in one compiled
-loop that keeps the last state alone. Quality: acceptance, and effective draws of stored runs.
+loop that keeps the last state alone. Quality: effective draws, and means, of stored runs.
 """
 
 import dataclasses
 import itertools
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -15,19 +16,22 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
 from rich.console import Console
 from rich.table import Table
 
+from experiments.benchmarks import mcmc_peers
 from experiments.benchmarks.iwae import interleave
-from genmix import command_line, mcmc
+from experiments.benchmarks.mcmc_peers import LEAPFROG, Case, Kernel, Peer
+from genmix import command_line, mcmc, sharding
+from genmix.mcmc import layout as layouts
 from genmix.training import run_directory
 
-Kernel = Literal["random-walk", "mala", "hmc"]
 Target = Literal["banana", "gaussian-10", "gaussian-100", "logistic"]
 Run = Callable[[int], None]
 """Runs that many calls of `num_steps` transitions and waits for the last."""
 
-LEAPFROG = 10
+ALONE = "target alone"
 SIZES: dict[str, dict[str, float]] = {
     "banana": {"random-walk": 1.5, "mala": 0.4, "hmc": 0.3},
     "gaussian-10": {"random-walk": 0.5, "mala": 0.15, "hmc": 0.3},
@@ -48,6 +52,12 @@ class Config:
     """Interleaved measurements of each contestant."""
     seconds: float = 0.3
     """Length of one measurement, about."""
+    layouts: tuple[layouts.Layout, ...] = ("first", "last")
+    """Layouts of chains to force, beside the one that genmix chooses."""
+    stored_draws: int = 1000
+    """Draws of each of 64 chains that the quality is judged by; 0 leaves that out."""
+    devices: int = 1
+    """Virtual CPU devices that the chains of all contestants are split over."""
     seed: int = 0
     out: Path = Path("runs/benchmarks/mcmc.json")
 
@@ -57,6 +67,10 @@ class Config:
                 raise ValueError(f"{name} needs at least one entry, got none.")
         if min(self.chains) < 1 or self.repeats < 1 or not self.seconds > 0:
             raise ValueError("chains, repeats and seconds must be positive.")
+        if self.devices < 1 or any(chains % self.devices for chains in self.chains):
+            raise ValueError(
+                f"chains must be multiples of devices, got {self.chains} and {self.devices}."
+            )
 
 
 def banana(x: jax.Array) -> jax.Array:
@@ -104,18 +118,6 @@ def problem(name: Target) -> tuple[Any, int]:
     return Logistic(jnp.asarray(features), jnp.asarray(labels, jnp.float32)), 24
 
 
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """What every contestant is given."""
-
-    logdensity_fn: Any
-    positions: jax.Array  # [chains, dim]
-    kernel: Kernel
-    step_size: float
-    num_steps: int
-    seed: int
-
-
 def genmix_kernel(case: Case) -> Any:
     if case.kernel == "hmc":
         return mcmc.hmc.build(case.logdensity_fn, case.step_size, LEAPFROG)
@@ -135,20 +137,15 @@ def genmix_run(case: Case, layout: Any) -> Run:
     return run
 
 
-def scanned(case: Case, init: Callable[..., Any], step: Callable[..., Any]) -> Run:
-    """A peer's kernel, mapped over chains inside one scan, as its documentation does."""
-    state = jax.vmap(init)(case.positions)
-    num_chains = len(case.positions)
+def peer_run(case: Case, peer: Peer) -> Run:
+    """Its chains inside one scan that keeps the last state alone."""
 
     @jax.jit
     def many(state, key):
-        def one(state, key):
-            keys = jax.random.split(key, num_chains)
-            return jax.vmap(step)(keys, state), None
-
+        one = lambda state, key: (peer.step(key, state), None)
         return jax.lax.scan(one, state, jax.random.split(key, case.num_steps))[0]
 
-    held = [state, 0]
+    held: list[Any] = [peer.state, 0]
 
     def run(calls: int) -> None:
         for _ in range(calls):
@@ -159,108 +156,106 @@ def scanned(case: Case, init: Callable[..., Any], step: Callable[..., Any]) -> R
     return run
 
 
-def blackjax_run(case: Case) -> Run:
-    import blackjax
+def target_run(case: Case) -> Run:
+    """The evaluations of the target that one transition needs, alone, in genmix's layout."""
+    kernel = genmix_kernel(case)
+    chains = mcmc.start(jax.random.key(case.seed), kernel, case.positions)
+    axis = -1 if layouts.chains_last("auto", chains, kernel) else 0
+    move = lambda x, by: x + 1e-6 * by
+    value = jax.vmap(case.logdensity_fn, in_axes=axis)
+    gradient = jax.vmap(jax.grad(case.logdensity_fn), in_axes=axis, out_axes=axis)
+    both = jax.vmap(jax.value_and_grad(case.logdensity_fn), in_axes=axis, out_axes=(0, axis))
+    along = (lambda v: v) if axis == -1 else (lambda v: v[:, None])
 
-    dim, inner = case.positions.shape[1], case.logdensity_fn
-    if case.kernel == "random-walk":
-        kernel = blackjax.normal_random_walk(inner, case.step_size * jnp.ones(dim))
-    elif case.kernel == "mala":
-        kernel = blackjax.mala(inner, case.step_size)
-    else:
-        kernel = blackjax.hmc(inner, case.step_size, jnp.ones(dim), LEAPFROG)
-    return scanned(case, kernel.init, lambda key, state: kernel.step(key, state)[0])
+    def one(x, _):
+        if case.kernel == "random-walk":
+            return move(x, along(value(x))), None
+        if case.kernel == "hmc":
+            x = jax.lax.fori_loop(0, LEAPFROG - 1, lambda _, x: move(x, gradient(x)), x)
+        v, g = both(x)
+        return move(x, g + 1e-6 * along(v)), None
 
-
-def tfp_run(case: Case) -> Run:
-    """TFP batches its chains itself, so the target is given all of them."""
-    import tensorflow_probability.substrates.jax.mcmc as tfp_mcmc
-
-    target = jax.vmap(case.logdensity_fn)
-    if case.kernel == "random-walk":
-        normal = tfp_mcmc.random_walk_normal_fn(scale=case.step_size)
-        kernel = tfp_mcmc.RandomWalkMetropolis(target, new_state_fn=normal)
-    elif case.kernel == "mala":
-        # Its step is that of the noise, sqrt(2 step_size).
-        kernel = tfp_mcmc.MetropolisAdjustedLangevinAlgorithm(target, 2 * case.step_size)
-    else:
-        kernel = tfp_mcmc.HamiltonianMonteCarlo(target, case.step_size, LEAPFROG)
-    results = kernel.bootstrap_results(case.positions)
-
-    @jax.jit
-    def many(carry, key):
-        one = lambda carry, key: (kernel.one_step(*carry, seed=key), None)
-        return jax.lax.scan(one, carry, jax.random.split(key, case.num_steps))[0]
-
-    held: list[Any] = [(case.positions, results), 0]
+    many = jax.jit(lambda x: jax.lax.scan(one, x, length=case.num_steps)[0])
+    x = case.positions.T if axis == -1 else case.positions
 
     def run(calls: int) -> None:
         for _ in range(calls):
-            held[1] += 1
-            held[0] = many(held[0], jax.random.PRNGKey(held[1]))
-        jax.block_until_ready(held[0])
+            many(x).block_until_ready()
 
     return run
 
 
-def numpyro_run(case: Case) -> Run:
-    from numpyro.infer import HMC
-    from numpyro.infer.hmc import hmc
-
-    del HMC
-    init, sample = hmc(potential_fn=lambda x: -case.logdensity_fn(x), algo="HMC")
-    options = {
-        "step_size": case.step_size,
-        "num_steps": LEAPFROG,
-        "adapt_step_size": False,
-        "adapt_mass_matrix": False,
-        "num_warmup": 0,
-    }
-    keys = jax.random.split(jax.random.key(case.seed), len(case.positions))
-    start = lambda key, x: init(x, rng_key=key, **options)
-    state = jax.vmap(start)(keys, case.positions)
-
-    @jax.jit
-    def many(state):
-        one = lambda state, _: (jax.vmap(sample)(state), None)
-        return jax.lax.scan(one, state, length=case.num_steps)[0]
-
-    held = [state]
-
-    def run(calls: int) -> None:
-        for _ in range(calls):
-            held[0] = many(held[0])
-        jax.block_until_ready(held[0])
-
-    return run
-
-
-def contestants(case: Case) -> dict[str, Callable[[], Run]]:
-    """Those whose packages are installed and that have the kernel."""
-    from importlib.util import find_spec
-
+def contestants(config: Config, case: Case) -> dict[str, Callable[[], Run]]:
+    """genmix, in each layout too, the bare target, and the peers that are installed."""
     found: dict[str, Callable[[], Run]] = {
         "genmix": lambda: genmix_run(case, "auto"),
-        "genmix, chains first": lambda: genmix_run(case, "first"),
-        "genmix, chains last": lambda: genmix_run(case, "last"),
+        ALONE: lambda: target_run(case),
     }
-    if find_spec("blackjax"):
-        found["BlackJAX"] = lambda: blackjax_run(case)
-    if find_spec("tensorflow_probability"):
-        found["TFP"] = lambda: tfp_run(case)
-    if find_spec("numpyro") and case.kernel == "hmc":
-        found["NumPyro"] = lambda: numpyro_run(case)
+    for layout in config.layouts:
+        found[f"genmix, {layout}"] = lambda layout=layout: genmix_run(case, layout)
+    for name, chains in mcmc_peers.installed(case.kernel).items():
+        found[name] = lambda chains=chains: peer_run(case, chains(case))
     return found
 
 
-def time_case(config: Config, target: Target, kernel: Kernel, chains: int) -> list[dict[str, Any]]:
+def stored_draws(case: Case, num_draws: int) -> dict[str, jax.Array]:
+    """Draws [chains, num_draws, dim] of each contestant after as many of burn-in."""
+    kernel = genmix_kernel(case)
+    chains = mcmc.start(jax.random.key(case.seed), kernel, case.positions)
+    chains, _ = mcmc.advance(chains, kernel, num_steps=num_draws)
+    draws = {"genmix": mcmc.sample(chains, kernel, num_draws=num_draws)[1].position}
+    for name, chains_of in mcmc_peers.installed(case.kernel).items():
+        peer = chains_of(case)
+
+        @jax.jit
+        def many(state, key, peer=peer):
+            def one(state, key):
+                state = peer.step(key, state)
+                return state, peer.position(state)
+
+            return jax.lax.scan(one, state, jax.random.split(key, 2 * num_draws))[1]
+
+        positions = many(peer.state, jax.random.key(case.seed))
+        draws[name] = jnp.moveaxis(positions[num_draws:], 1, 0)
+    return draws
+
+
+def quality(config: Config, target: Target, kernel: Kernel) -> list[dict[str, Any]]:
+    """Effective draws for each draw, and how far the means lie from genmix's in standard errors."""
+    draws = stored_draws(case_of(config, target, kernel, 64), config.stored_draws)
+    means = {name: jnp.mean(x, axis=(0, 1)) for name, x in draws.items()}
+    errors = {name: mcmc.diagnostics.mcse(x) for name, x in draws.items()}
+    return [
+        {
+            "target": target,
+            "kernel": kernel,
+            "contestant": name,
+            "ess_per_draw": float(jnp.min(mcmc.diagnostics.ess_mean(x))) / x[:, :, 0].size,
+            "largest_z": float(
+                jnp.max(
+                    jnp.abs(means[name] - means["genmix"])
+                    / jnp.hypot(errors[name], errors["genmix"])
+                )
+            ),
+        }
+        for name, x in draws.items()
+    ]
+
+
+def case_of(config: Config, target: Target, kernel: Kernel, chains: int) -> Case:
     logdensity_fn, dim = problem(target)
     positions = jax.random.normal(jax.random.key(config.seed), (chains, dim)) * 0.1
+    if config.devices > 1:
+        layout = NamedSharding(jax.sharding.get_mesh(), PartitionSpec("chain"))
+        positions = jax.device_put(positions, layout)
     num_steps = max(20, min(1000, 100_000 // chains))
-    size = SIZES[target][kernel]
-    case = Case(logdensity_fn, positions, kernel, size, num_steps, config.seed)
+    return Case(logdensity_fn, positions, kernel, SIZES[target][kernel], num_steps, config.seed)
+
+
+def time_case(config: Config, target: Target, kernel: Kernel, chains: int) -> list[dict[str, Any]]:
+    case = case_of(config, target, kernel, chains)
     runs, calls, set_up = {}, {}, {}
-    for name, make in contestants(case).items():
+    for name, make in contestants(config, case).items():
         begin = time.perf_counter()
         run = make()
         run(1)
@@ -276,7 +271,7 @@ def time_case(config: Config, target: Target, kernel: Kernel, chains: int) -> li
             "kernel": kernel,
             "chains": chains,
             "contestant": name,
-            "transitions_per_second": num_steps * chains / statistics.median(values),
+            "transitions_per_second": case.num_steps * chains / statistics.median(values),
             "spread": (max(values) - min(values)) / statistics.median(values),
             "set_up_seconds": set_up[name],
         }
@@ -284,30 +279,51 @@ def time_case(config: Config, target: Target, kernel: Kernel, chains: int) -> li
     ]
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    title = "millions of transitions a second; ratio of genmix to the best peer"
-    peers = list(dict.fromkeys(row["contestant"] for row in rows))
-    table = Table("target", "kernel", "chains", *peers, "ratio", title=title)
+def print_speeds(rows: list[dict[str, Any]]) -> None:
+    title = "millions of transitions a second; genmix against the best peer; the target's share"
+    peers = [name for name in dict.fromkeys(row["contestant"] for row in rows) if name != ALONE]
+    table = Table("target", "kernel", "chains", *peers, "ratio", "target", title=title)
     key = lambda row: (row["target"], row["kernel"], row["chains"])
     for (target, kernel, chains), group in itertools.groupby(rows, key):
         speeds = {row["contestant"]: row["transitions_per_second"] for row in group}
-        best = max((v for n, v in speeds.items() if not n.startswith("genmix")), default=np.nan)
+        theirs = [v for n, v in speeds.items() if n != ALONE and not n.startswith("genmix")]
+        best = max(theirs, default=math.nan)
         cells = [f"{speeds[name] / 1e6:.3g}" if name in speeds else "" for name in peers]
-        table.add_row(target, kernel, str(chains), *cells, f"{speeds['genmix'] / best:.2f}")
+        share = f"{100 * speeds['genmix'] / speeds[ALONE]:.0f} %"
+        table.add_row(target, kernel, f"{chains}", *cells, f"{speeds['genmix'] / best:.2f}", share)
+    Console(width=140).print(table)
+
+
+def print_quality(rows: list[dict[str, Any]]) -> None:
+    title = "effective draws for each draw; mean's distance from genmix's in standard errors"
+    table = Table("target", "kernel", "contestant", "ESS / draw", "|z|", title=title)
+    for row in rows:
+        cells = f"{row['ess_per_draw']:.3g}", f"{row['largest_z']:.1f}"
+        table.add_row(row["target"], row["kernel"], row["contestant"], *cells)
     Console().print(table)
 
 
 def main(config: Config) -> None:
-    rows = []
-    for target, kernel, chains in itertools.product(config.targets, config.kernels, config.chains):
-        rows += time_case(config, target, kernel, chains)
-        print(f"{target}, {kernel}, {chains} chains: done", flush=True)
-    print_table(rows)
+    if config.devices > 1:
+        jax.config.update("jax_num_cpu_devices", config.devices)
+        jax.set_mesh(sharding.make_mesh(chain=config.devices))
+    speeds, qualities = [], []
+    for target, kernel in itertools.product(config.targets, config.kernels):
+        for chains in config.chains:
+            speeds += time_case(config, target, kernel, chains)
+        if config.stored_draws:
+            qualities += quality(config, target, kernel)
+        print(f"{target}, {kernel}: done", flush=True)
+    print_speeds(speeds)
+    if qualities:
+        print_quality(qualities)
     config.out.parent.mkdir(parents=True, exist_ok=True)
     run_directory.write_json(
         config.out,
         {
-            "rows": rows,
+            "speeds": speeds,
+            "quality": qualities,
+            "devices": config.devices,
             "versions": run_directory.versions(),
             "git_commit": run_directory.git_commit(),
         },
