@@ -60,7 +60,7 @@ class StepwiseMADE(nnx.Module):
             x, *hidden = known
             for i, (layer_kernel, layer_bias) in enumerate(layers):
                 below = x if i == 0 else hidden[i - 1].reshape(-1)
-                hidden[i] = hidden[i].at[k].set(made.activation(below @ layer_kernel + layer_bias))
+                hidden[i] = hidden[i].at[k].set(made.activation(layer_kernel @ below + layer_bias))
             out = (hidden[-1].reshape(-1) if hidden else x) @ kernel + bias
             out = out if skip is None else out + x @ skip
             result, features = choose(entry_inputs, out)
@@ -83,18 +83,19 @@ class StepwiseMADE(nnx.Module):
         made = self.made
         degrees = made.degrees()
         places = [_places(layer, made.dim) for layer in degrees[1:-1]]
-        rows = np.arange(made.dim)
+        rows = None  # all inputs, in their own order
         shift = None if made.context is None else made.context(made.checked(cond))
         biases = lambda layer, shift: layer.bias[...] + (0 if shift is None else shift)
         steps = []
         for layer, place in zip(made.hidden, places, strict=True):
             bias = biases(layer, shift)
-            kernel = _take(_take(layer.kernel[...], rows, 0), place, 1)
-            steps.append((jnp.moveaxis(kernel, 1, 0), _take(bias, place, 0)))
+            kernel = layer.kernel[...] if rows is None else _take(layer.kernel[...], rows, 0)
+            steps.append((_take(kernel.T, place, 0), _take(bias, place, 0)))
             rows, shift = place.reshape(-1), None
         columns = np.array(made.order)[:, None] + made.dim * np.arange(made.num_outputs)
         by_step = lambda kernel: jnp.moveaxis(kernel[:, columns], 1, 0)
-        kernel = by_step(_take(made.out.kernel[...], rows, 0))
+        kernel = made.out.kernel[...]
+        kernel = by_step(kernel if rows is None else _take(kernel, rows, 0))
         skip = None if made.direct is None else by_step(made.direct.kernel[...])
         return steps, skip, (kernel, biases(made.out, shift)[columns])
 
