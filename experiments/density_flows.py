@@ -98,7 +98,8 @@ def on_vectors(config: Config, name: str, dim: int, hidden: int, rngs: nnx.Rngs)
     def layer() -> Any:
         size = transformer.num_parameters
         if name == "maf":
-            made = MADE(dim, (hidden, hidden), size, rngs=rngs)
+            # Masks leave a narrower network too few paths: a direct layer has them.
+            made = MADE(dim, (hidden, hidden), size, direct=hidden < dim - 1, rngs=rngs)
             return bij.chain([bij.masked_autoregressive(made, transformer), permutation])
         out = (dim - half, size)
         network = MLP(half, (hidden, hidden), out, activation=jax.nn.relu, rngs=rngs)
