@@ -1,4 +1,7 @@
-"""MCMC on targets in the plane: acceptance, R-hat, ESS and pictures: python -m experiments.mcmc."""
+"""MCMC on targets in the plane: acceptance, R-hat, ESS and pictures: python -m experiments.mcmc.
+
+Annealed importance sampling and sequential Monte Carlo find the ring's normalizer, which is known.
+"""
 
 import dataclasses
 import datetime
@@ -16,7 +19,19 @@ from rich.table import Table
 
 from genmix import command_line, mcmc
 from genmix.evaluation import pictures
-from genmix.mcmc import diagnostics, hmc, langevin, mala, random_walk, warmup
+from genmix.families import StandardNormal
+from genmix.mcmc import (
+    annealed_importance,
+    bridge,
+    diagnostics,
+    hmc,
+    importance,
+    langevin,
+    mala,
+    random_walk,
+    sequential_monte_carlo,
+    warmup,
+)
 from genmix.training import run_directory
 
 Target = Literal["normal", "banana", "ring", "modes"]
@@ -36,12 +51,15 @@ class Config:
     thinning: int = 1
     leapfrog: int = 10
     """Leapfrog steps of HMC."""
+    particles: int = 4000
+    """Of annealed importance sampling, and of 16 runs of sequential Monte Carlo together."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/mcmc/TIME if not given."""
 
     def __post_init__(self):
         least = {"chains": 1, "warmup": 20, "draws": 4, "thinning": 1, "leapfrog": 1}
+        least["particles"] = 32
         for name, value in least.items():
             if getattr(self, name) < value:
                 raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
@@ -77,6 +95,8 @@ TARGETS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "modes": modes,
 }
 MEANS = {"normal": (0.0, 0.0), "banana": (1.0, 0.0), "ring": (0.0, 0.0), "modes": (0.0, 0.0)}
+LOG_Z_RING = 1.8775
+"""By quadrature."""
 ACCEPTANCE = {"random-walk": 0.3, "mala": 0.574, "hmc": 0.8}
 
 
@@ -127,6 +147,33 @@ def run(config: Config, name: str, sampler: str) -> tuple[dict[str, Any], np.nda
     return figures, np.asarray(draws.position)
 
 
+def normalize(config: Config) -> list[dict[str, Any]]:
+    """Log Z of the ring, in nats, by paths and by populations from a standard normal."""
+    base = StandardNormal(2)
+    make = lambda logdensity_fn, beta: hmc.build(logdensity_fn, 0.5 - 0.3 * beta, 3)
+    runs = 16
+
+    def path(key):
+        schedule = bridge.sigmoidal(60)
+        return annealed_importance.run(key, base, ring, make, schedule).log_weight
+
+    def population(key):
+        size, schedule = config.particles // runs, bridge.linear(20)
+        result = sequential_monte_carlo.run(
+            key, base, ring, make, schedule, num_particles=size, threshold=0.8
+        )
+        return result.log_evidence
+
+    rows = []
+    methods = ("AIS", path, config.particles), ("SMC", population, runs)
+    for i, (name, method, count) in enumerate(methods):
+        keys = jax.random.split(jax.random.key(config.seed + i), count)
+        estimate = importance.log_evidence(jax.jit(jax.vmap(method))(keys))
+        figures = {"log_z": float(estimate.value), "error": float(estimate.standard_error)}
+        rows.append({"method": name, "exact": LOG_Z_RING} | figures)
+    return rows
+
+
 def save_pictures(out: Path, name: str, draws: dict[str, np.ndarray]) -> None:
     """Traces of the first chain, and draws of all chains, for each sampler."""
     first = {sampler: x[0, :500, 0] for sampler, x in draws.items()}
@@ -171,11 +218,18 @@ def main(config: Config) -> list[dict[str, Any]]:
             rows.append(row)
         save_pictures(out, name, draws)
     print_table(config, rows)
+    log_z = normalize(config)
+    command_line.print_table(
+        f"log Z of the ring, {config.particles} particles",
+        {"": "{method}", "log Z": "{log_z:.4f}", "±": "{error:.4f}", "exact": "{exact:.4f}"},
+        log_z,
+    )
     run_directory.write_json(
         out / "results.json",
         {
             "units": "steps of one chain per second; means in the target's coordinates",
             "rows": rows,
+            "log_z": log_z,
             "seed": config.seed,
             "versions": run_directory.versions(),
             "git_commit": run_directory.git_commit(),

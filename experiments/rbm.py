@@ -5,9 +5,7 @@ p(x): exactly while the hidden units are few, and by annealed importance samplin
 """
 
 import dataclasses
-import datetime
 import functools
-import math
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,19 +16,15 @@ import numpy as np
 import optax
 import tyro
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line, data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import restricted_boltzmann
+from genmix.families import chain
 from genmix.families.restricted_boltzmann import RestrictedBoltzmann
 from genmix.training import Plan, Player, Term, contrastive_divergence, fit, run_directory
 
 Method = Literal["cd-1", "cd-25", "pcd"]
-EXACT_UP_TO = 20
-"""Hidden units whose states are summed over."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,18 +58,11 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("hidden", "steps", "batch_size", "chains"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        counts = ("hidden", "steps", "batch_size", "chains")
+        command_line.require(self, counts=counts, positive=("learning_rate",), names=("methods",))
         for name, least in (("temperatures", 29), ("paths", 2)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}.")
-        if not self.methods:
-            raise ValueError("methods needs at least one name, got none.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 def vectors(images: np.ndarray) -> np.ndarray:
@@ -121,27 +108,24 @@ def train(config: Config, dataset: Dataset, method: Method, directory: Path) -> 
     return fit(jax.random.key(config.seed), build(config, dataset), [player], x, plan)
 
 
-def annealed_log_partition(config: Config, dataset: Dataset, model: Any) -> tuple[float, float]:
-    """Log of the mean of the estimates of Z, and its standard error (delta method), in nats."""
-    schedule = restricted_boltzmann.salakhutdinov_schedule(config.temperatures)
-    mean = jnp.asarray(pixel_means(dataset))
-    path = lambda key, model: restricted_boltzmann.log_partition_ais(key, model, mean, schedule)
-    keys = jax.random.split(jax.random.key(config.seed), config.paths)
-    estimates = np.asarray(jax.jit(jax.vmap(path, (0, None)))(keys, model), np.float64)
-    weights = np.exp(estimates - estimates.max())
-    error = np.std(weights, ddof=1) / (np.mean(weights) * math.sqrt(config.paths))
-    return float(np.log(np.mean(weights)) + estimates.max()), float(error)
-
-
 def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
     """Mean log p(x) of the test images, in nats, by the estimated and by the exact log Z."""
     test = jnp.asarray(vectors(dataset.test))
     unnormalized = float(jnp.mean(jax.vmap(model.log_unnormalized)(test)))
-    log_z, error = annealed_log_partition(config, dataset, model)
-    figures = {"log_z": log_z, "log_z_standard_error": error, "log_prob": unnormalized - log_z}
-    if config.hidden <= EXACT_UP_TO:
-        exact = float(jax.jit(restricted_boltzmann.log_partition)(model))
-        figures |= {"exact_log_z": exact, "exact_log_prob": unnormalized - exact}
+    log_z = evaluation.log_partition(
+        jax.random.key(config.seed),
+        model,
+        jnp.asarray(pixel_means(dataset)),
+        num_temperatures=config.temperatures,
+        num_paths=config.paths,
+    )
+    figures = {
+        "log_z": log_z.annealed,
+        "log_z_standard_error": log_z.standard_error,
+        "log_prob": unnormalized - log_z.annealed,
+    }
+    if log_z.exact is not None:
+        figures |= {"exact_log_z": log_z.exact, "exact_log_prob": unnormalized - log_z.exact}
     return figures
 
 
@@ -149,13 +133,11 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
 def sampled(key: jax.Array, model: Any, v: jax.Array, num_steps: int) -> jax.Array:
     """Means of x at the end of chains of num_steps from each v."""
 
-    def chain(key, v):
-        step = lambda i, v: model.transition(jax.random.fold_in(key, i), v)
-        v = jax.lax.fori_loop(0, num_steps, step, v)
-        h = jax.nn.sigmoid(model.hidden_field(v))
-        return model.mean(h)
+    def one(key, v):
+        end = chain.end(key, model.transition, v, num_steps)
+        return model.mean(jax.nn.sigmoid(model.hidden_field(end)))
 
-    return jax.vmap(chain)(jax.random.split(key, len(v)), v)
+    return jax.vmap(one)(jax.random.split(key, len(v)), v)
 
 
 def draw(config: Config, dataset: Dataset, model: Any, directory: Path) -> None:
@@ -170,32 +152,12 @@ def draw(config: Config, dataset: Dataset, model: Any, directory: Path) -> None:
     pictures.save_samples(directory / "filters.png", filters.reshape(-1, *shape))
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    title = f"{dataset.name}, {config.hidden} hidden units: mean test log p(x) in nats"
-    table = Table("model", "by AIS", "± of log Z", "exactly", "training", title=title)
-    for row in rows:
-        exact = row.get("exact_log_prob")
-        table.add_row(
-            row["model"],
-            f"{row['log_prob']:.2f}" if "log_prob" in row else "",
-            f"{row['log_z_standard_error']:.2f}" if "log_z" in row else "",
-            "" if exact is None else f"{exact:.2f}",
-            f"{row['train_seconds']:.1f} s" if "train_seconds" in row else "",
-        )
-    Console().print(table)
-
-
 def main(config: Config) -> list[dict[str, Any]]:
     begin = time.perf_counter()
     dataset = data.load(config.dataset, config.data_dir)
     if dataset.num_levels != 2:
         raise ValueError(f"{dataset.name} is grey: this machine has binary units; take bits.")
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "rbm" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("rbm", config)
     log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
     rows: list[dict[str, Any]] = [
         {"model": "independent Bernoulli", "exact_log_prob": float(np.mean(log_px))}
@@ -205,20 +167,26 @@ def main(config: Config) -> list[dict[str, Any]]:
         figures = evaluate(config, dataset, result.model)
         draw(config, dataset, result.model, out / method)
         rows.append({"model": method, "train_seconds": result.seconds} | figures)
-    print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
+    command_line.print_table(
+        f"{dataset.name}, {config.hidden} hidden units: mean test log p(x) in nats",
         {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - begin,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
+            "model": "{model}",
+            "by AIS": "{log_prob:.2f}",
+            "± of log Z": "{log_z_standard_error:.2f}",
+            "exactly": "{exact_log_prob:.2f}",
+            "training": "{train_seconds:.1f} s",
         },
+        rows,
     )
-    print(f"pictures: {out}/*/samples.png, {out}/*/filters.png; figures: {out}/results.json")
+    run_directory.write_results(
+        out,
+        begin,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        seed=config.seed,
+        rows=rows,
+    )
+    command_line.print_paths(out, "*/samples.png", "*/filters.png")
     return rows
 
 

@@ -20,6 +20,7 @@ from genmix.evaluation.decomposition import decomposition
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
+from genmix.evaluation.log_partition import LogPartition, log_partition
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
 from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
 
@@ -28,6 +29,7 @@ __all__ = [
     "Bound",
     "Elbo",
     "LogLikelihood",
+    "LogPartition",
     "SampleQuality",
     "Sandwich",
     "active_units",
@@ -45,6 +47,7 @@ __all__ = [
     "evaluate_samples",
     "gradients",
     "log_likelihood",
+    "log_partition",
     "parzen",
     "pictures",
     "rates",

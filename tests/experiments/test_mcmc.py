@@ -12,7 +12,11 @@ def test_a_short_run(tmp_path):
         target=("banana",), sampler=("random-walk", "hmc"), chains=8, warmup=100, out=tmp_path
     )
     rows = mcmc.main(config)
-    assert json.loads((tmp_path / "results.json").read_text())["rows"] == rows
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["rows"] == rows
+    assert [row["method"] for row in results["log_z"]] == ["AIS", "SMC"]
+    for row in results["log_z"]:  # five standard errors
+        assert abs(row["log_z"] - mcmc.LOG_Z_RING) < 5 * row["error"] < 0.2
     assert (tmp_path / "banana-traces.png").is_file()
     assert (tmp_path / "banana-hmc.png").is_file()
     walk, hmc = rows
@@ -22,7 +26,9 @@ def test_a_short_run(tmp_path):
     assert np.all(error < 5 * np.array(hmc["mcse"]))
 
 
-@pytest.mark.parametrize(("name", "value"), [("chains", 0), ("warmup", 19), ("draws", 3)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("chains", 0), ("warmup", 19), ("draws", 3), ("particles", 31)]
+)
 def test_counts_that_make_no_sense_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name} must be at least .*, got {value}"):
         mcmc.Config(**{name: value})
