@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from genmix.nets.conv_encoder import coarsest
+from genmix.nets.strided import Doubling
 
 
 class ConvDecoder(nnx.Module):
@@ -39,10 +40,7 @@ class ConvDecoder(nnx.Module):
         height, width, _ = self.coarse
         self.linear = nnx.Linear(in_size, height * width * widths[0], kernel_init=he, rngs=rngs)
         self.convolutions = nnx.List(
-            [
-                nnx.ConvTranspose(a, b, (4, 4), strides=(2, 2), kernel_init=he, rngs=rngs)
-                for a, b in itertools.pairwise(widths)
-            ]
+            [Doubling(a, b, 4, kernel_init=he, rngs=rngs) for a, b in itertools.pairwise(widths)]
         )
 
     def __call__(self, z: Float[Array, " in"]) -> Float[Array, "height width channels"]:

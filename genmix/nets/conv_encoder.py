@@ -7,6 +7,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets.strided import Halving
+
 
 def coarsest(name: str, shape: Sequence[int], num_halvings: int) -> tuple[int, int]:
     """Height and width of an image [height, width, channels] after halving it so many times.
@@ -48,10 +50,7 @@ class ConvEncoder(nnx.Module):
         widths = [in_shape[-1], *channels]
         he = nnx.initializers.he_normal()
         self.convolutions = nnx.List(
-            [
-                nnx.Conv(a, b, (3, 3), strides=2, kernel_init=he, rngs=rngs)
-                for a, b in itertools.pairwise(widths)
-            ]
+            [Halving(a, b, 3, kernel_init=he, rngs=rngs) for a, b in itertools.pairwise(widths)]
         )
         self.out = nnx.Linear(height * width * widths[-1], out_size, rngs=rngs)
 
