@@ -24,7 +24,7 @@ from experiments.benchmarks import mcmc_peers
 from experiments.benchmarks.iwae import interleave
 from experiments.benchmarks.mcmc_peers import LEAPFROG, Case, Kernel, Peer
 from genmix import command_line, mcmc, sharding
-from genmix.mcmc import layout as layouts
+from genmix.mcmc.layout import Layout, chains_last
 from genmix.training import run_directory
 
 Target = Literal["banana", "gaussian-10", "gaussian-100", "logistic"]
@@ -52,7 +52,7 @@ class Config:
     """Interleaved measurements of each contestant."""
     seconds: float = 0.3
     """Length of one measurement, about."""
-    layouts: tuple[layouts.Layout, ...] = ("first", "last")
+    forced: tuple[Layout, ...] = ("first", "last")
     """Layouts of chains to force, beside the one that genmix chooses."""
     stored_draws: int = 1000
     """Draws of each of 64 chains that the quality is judged by; 0 leaves that out."""
@@ -160,7 +160,7 @@ def target_run(case: Case) -> Run:
     """The evaluations of the target that one transition needs, alone, in genmix's layout."""
     kernel = genmix_kernel(case)
     chains = mcmc.start(jax.random.key(case.seed), kernel, case.positions)
-    axis = -1 if layouts.chains_last("auto", chains, kernel) else 0
+    axis = -1 if chains_last("auto", chains, kernel) else 0
     move = lambda x, by: x + 1e-6 * by
     value = jax.vmap(case.logdensity_fn, in_axes=axis)
     gradient = jax.vmap(jax.grad(case.logdensity_fn), in_axes=axis, out_axes=axis)
@@ -191,7 +191,7 @@ def contestants(config: Config, case: Case) -> dict[str, Callable[[], Run]]:
         "genmix": lambda: genmix_run(case, "auto"),
         ALONE: lambda: target_run(case),
     }
-    for layout in config.layouts:
+    for layout in config.forced:
         found[f"genmix, {layout}"] = lambda layout=layout: genmix_run(case, layout)
     for name, chains in mcmc_peers.installed(case.kernel).items():
         found[name] = lambda chains=chains: peer_run(case, chains(case))
