@@ -156,7 +156,7 @@ def test_training_raises_the_likelihood():
     program = compile_rounds([player], batch_size=64, num_rounds=1500)
     state, _ = program(start(jax.random.key(5), model, [player]), x)
     assert likelihood(model) < -4.0
-    assert likelihood(state.model) > -np.log(4) - 0.6
+    assert likelihood(state.model) > -np.log(4) - 0.8
 
 
 def test_refusals():
