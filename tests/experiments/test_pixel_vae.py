@@ -62,7 +62,8 @@ def test_a_run_leaves_everything_behind(tmp_path, monkeypatch, capsys):
     for picture in ("rates", "pixelcnn/samples", "all/samples", "all/draws_given_z"):
         with Image.open(out / f"{picture}.png") as image:
             assert image.width > 500
-    beta = [json.loads(line)["beta"] for line in (out / "all" / "metrics.jsonl").open()]
+    lines = (out / "all" / "metrics.jsonl").read_text().splitlines()
+    beta = [json.loads(line)["beta"] for line in lines]
     assert beta == [0.0, 0.5, 1.0, 1.0]
     printed = capsys.readouterr().out
     for word in ("NLL", "KL", "active units", "with all four", "TensorBoard"):
