@@ -17,7 +17,8 @@ from genmix.mcmc.chains import apart, together
 Layout = Literal["auto", "first", "last"]
 
 _LARGEST = 4096
-"""Multiply-adds of one chain's matrix product, up to which chains go last on a CPU."""
+_LARGEST_WITH_GRADIENT = 16_384
+"""Multiply-adds of one chain's matrix product, up to which chains go last on a CPU; measured."""
 
 
 def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
@@ -30,7 +31,9 @@ def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
         raise ValueError(f"layout must be 'auto', 'first' or 'last', got {layout!r}.")
     if layout != "auto":
         return layout == "last"
-    return jax.default_backend() == "cpu" and largest_product(kernel, chains.state) <= _LARGEST
+    has_gradient = hasattr(chains.state, "logdensity_grad")
+    largest = _LARGEST_WITH_GRADIENT if has_gradient else _LARGEST
+    return jax.default_backend() == "cpu" and largest_product(kernel, chains.state) <= largest
 
 
 def largest_product(kernel: Any, states: Any) -> float:

@@ -26,6 +26,10 @@ def regression(x):
 def test_products_are_found_and_large_ones_put_chains_first(make):
     chains, kernel = start(regression, 50, make)
     assert layout.largest_product(kernel, chains.state) == 5000
+    assert layout.chains_last("auto", chains, kernel) == (make is mcmc.mala.build)
+    wide = jnp.ones((400, 50))
+    chains, kernel = start(lambda x: -jnp.sum((wide @ x) ** 2), 50, make)
+    assert layout.largest_product(kernel, chains.state) == 20_000
     assert not layout.chains_last("auto", chains, kernel)
     chains, kernel = start(lambda x: -jnp.sum(x**4), 50, make)
     assert layout.largest_product(kernel, chains.state) == 0
