@@ -152,11 +152,11 @@ def test_training_raises_the_likelihood():
         return log_prob[jnp.array([3, 27, 50, 62])].mean()
 
     term = mean_field.persistent(chains, 5, mean_field_steps=10)
-    player = Player(loss=term, optimizer=optax.adam(0.01))
+    player = Player(loss=term, optimizer=optax.adam(optax.linear_schedule(0.02, 0.0, 1500)))
     program = compile_rounds([player], batch_size=64, num_rounds=1500)
     state, _ = program(start(jax.random.key(5), model, [player]), x)
     assert likelihood(model) < -4.0
-    assert likelihood(state.model) > -np.log(4) - 0.8
+    assert likelihood(state.model) > -np.log(4) - 0.6
 
 
 def test_refusals():
