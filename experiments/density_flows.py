@@ -55,6 +55,8 @@ class Config:
     """Stop after this many twentieths of the run without a better validation bound."""
     particles: int = 20
     """Draws of the noise in the second bound of the table."""
+    limit: int | None = None
+    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/density_flows/TIME if not given."""
@@ -66,7 +68,7 @@ class Config:
     def __post_init__(self):
         command_line.require(
             self,
-            counts=("steps", "batch_size", "particles", "patience", "layers", "hidden"),
+            counts=("steps", "batch_size", "particles", "patience", "layers", "hidden", "limit"),
             positive=("learning_rate",),
             names=("flow",),
         )
@@ -79,10 +81,10 @@ class Config:
 def load(config: Config) -> Dataset:
     """Grey levels; where a set has no validation images, a tenth of the training images are."""
     dataset = grey.load_grey(config.dataset, config.data_dir)
-    if len(dataset.valid):
-        return dataset
-    train, valid = np.split(dataset.train, [len(dataset.train) * 9 // 10])
-    return dataset._replace(train=train, valid=valid)
+    if not len(dataset.valid):
+        train, valid = np.split(dataset.train, [len(dataset.train) * 9 // 10])
+        dataset = dataset._replace(train=train, valid=valid)
+    return data.thinned(dataset, config.limit)
 
 
 def on_vectors(config: Config, name: str, dim: int, hidden: int, rngs: nnx.Rngs) -> Any:
@@ -101,8 +103,14 @@ def on_vectors(config: Config, name: str, dim: int, hidden: int, rngs: nnx.Rngs)
             # Masks leave a narrower network too few paths: a direct layer has them.
             made = MADE(dim, (hidden, hidden), size, direct=hidden < dim - 1, rngs=rngs)
             return bij.chain([bij.masked_autoregressive(made, transformer), permutation])
-        out = (dim - half, size)
-        network = MLP(half, (hidden, hidden), out, activation=jax.nn.relu, rngs=rngs)
+        network = MLP(
+            half,
+            (hidden, hidden),
+            dim - half,
+            num_outputs=size,
+            activation=jax.nn.relu,
+            rngs=rngs,
+        )
         # A flow that starts near the identity, as MADE does by itself, has no wild first steps.
         network.out.kernel[...] = 0.1 * network.out.kernel[...]
         return bij.chain([bij.coupling_layer(network, transformer, split=half), permutation])

@@ -129,8 +129,14 @@ def build(config: Config, source: Source) -> Game:
     order = np.random.default_rng(0).permutation(dim).tolist() if dim > 2 else [1, 0]
 
     def layer() -> Any:
-        out = (dim - dim // 2, transformer.num_parameters)
-        network = MLP(dim // 2, (hidden, hidden), out, activation=jax.nn.relu, rngs=rngs)
+        network = MLP(
+            dim // 2,
+            (hidden, hidden),
+            dim - dim // 2,
+            num_outputs=transformer.num_parameters,
+            activation=jax.nn.relu,
+            rngs=rngs,
+        )
         network.out.kernel[...] = 0.1 * network.out.kernel[...]  # a flow near the identity
         coupling = bij.coupling_layer(network, transformer, split=dim // 2)
         return bij.chain([coupling, bij.Permutation(order)])

@@ -79,6 +79,8 @@ class Config:
     """Steps over which the weight of the rate rises from 0; a fifth of all if not given."""
     particles: int = 1000
     """Particles of the NLL estimate."""
+    limit: int | None = None
+    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/flow_posteriors/TIME if not given."""
@@ -91,7 +93,7 @@ class Config:
         command_line.require(
             self,
             counts=("flows", "columns", "latent", "hidden", "steps", "batch_size", "particles",
-                    "warm_up"),
+                    "warm_up", "limit"),
             positive=("learning_rate",),
             names=("posterior",),
         )  # fmt: skip
@@ -217,7 +219,7 @@ def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) ->
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.thinned(data.load(config.dataset, config.data_dir), config.limit)
     data.require(dataset, batch_size=config.batch_size)
     out = run_directory.begin("flow_posteriors", config)
     rows, curves = [], {}

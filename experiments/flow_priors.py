@@ -71,6 +71,8 @@ class Config:
     """Stop after this many twentieths of the run without a better validation bound."""
     particles: int = 1000
     """Particles of the NLL estimate."""
+    limit: int | None = None
+    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/flow_priors/TIME if not given."""
@@ -83,7 +85,7 @@ class Config:
         command_line.require(
             self,
             counts=("flows", "components", "latent", "hidden", "steps", "batch_size", "particles",
-                    "warm_up", "patience"),
+                    "warm_up", "patience", "limit"),
             positive=("learning_rate",),
             names=("model",),
         )  # fmt: skip
@@ -113,9 +115,11 @@ def flow_prior(config: Config, name: str, dim: int, hidden: int, rngs: nnx.Rngs)
             made = MADE(dim, (hidden,), 2, rngs=rngs)
             return bij.chain([bij.masked_autoregressive(made, transformer), bij.Reverse()])
         half = dim // 2
-        network = MLP(half, (hidden,), (dim - half, 2), activation=jax.nn.relu, rngs=rngs)
+        relu = jax.nn.relu
+        network = MLP(half, (hidden,), dim - half, num_outputs=2, activation=relu, rngs=rngs)
         network.out.kernel[...] = 0.1 * network.out.kernel[...]  # starts near the identity
-        return bij.chain([bij.coupling_layer(network, transformer, split=half), bij.Reverse()])
+        exchange = bij.Permutation((*range(half, dim), *range(half)))
+        return bij.chain([bij.coupling_layer(network, transformer, split=half), exchange])
 
     return transformed(StandardNormal(dim), bij.repeated([layer() for _ in range(config.flows)]))
 
@@ -225,7 +229,7 @@ def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) ->
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.thinned(data.load(config.dataset, config.data_dir), config.limit)
     data.require(dataset, batch_size=config.batch_size, patience=config.patience)
     out = run_directory.begin("flow_priors", config)
     rows, curves = [], {}

@@ -174,8 +174,8 @@ def density_bijector(name: str, rngs: nnx.Rngs) -> Any:
     """A bijector from z to x; the conditioners have two hidden layers of 64."""
 
     def coupling(transformer: Any) -> Any:
-        out = (1, transformer.num_parameters)
-        network = MLP(1, (64, 64), out, activation=jax.nn.relu, rngs=rngs)
+        size, relu = transformer.num_parameters, jax.nn.relu
+        network = MLP(1, (64, 64), 1, num_outputs=size, activation=relu, rngs=rngs)
         return bij.coupling_layer(network, transformer, split=1)
 
     def made(transformer: Any) -> Any:

@@ -104,6 +104,8 @@ class Config:
     """At the start; it falls to zero along a cosine."""
     particles: int = 200
     """Particles of the NLL estimate."""
+    limit: int | None = None
+    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/pixel_vae/TIME if not given."""
@@ -118,7 +120,7 @@ class Config:
         command_line.require(
             self,
             counts=("reach", "latent", "hidden", "width", "layers", "steps", "batch_size",
-                    "particles"),
+                    "particles", "limit"),
             positive=("learning_rate",),
         )  # fmt: skip
         for name in ("warm_up", "dropout"):
@@ -273,7 +275,7 @@ def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) ->
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.thinned(data.load(config.dataset, config.data_dir), config.limit)
     if dataset.num_levels != 2:
         raise ValueError(
             f"{dataset.name} has {dataset.num_levels} grey levels, and this experiment is about "

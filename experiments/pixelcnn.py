@@ -46,6 +46,8 @@ class Config:
     """At the start; it falls to zero along a cosine."""
     patience: int | None = None
     """Stop after this many twentieths of the run without a better validation likelihood."""
+    limit: int | None = None
+    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/pixelcnn/TIME if not given."""
@@ -57,7 +59,7 @@ class Config:
     def __post_init__(self):
         command_line.require(
             self,
-            counts=("layers", "width", "hidden", "steps", "batch_size", "patience"),
+            counts=("layers", "width", "hidden", "steps", "batch_size", "patience", "limit"),
             positive=("learning_rate",),
             names=("network",),
         )
@@ -129,7 +131,7 @@ def print_table(dataset: Dataset, rows: list[dict[str, Any]]) -> None:
 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
+    dataset = data.thinned(data.load(config.dataset, config.data_dir), config.limit)
     data.require(dataset, batch_size=config.batch_size, patience=config.patience)
     out = run_directory.begin("pixelcnn", config)
     log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)

@@ -14,6 +14,7 @@ from genmix.bijectors import (
     Householder,
     HouseholderSylvester,
     OrthogonalSylvester,
+    Permutation,
     Planar,
     Radial,
     Reverse,
@@ -92,8 +93,10 @@ def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
         if config.prior == "maf":
             made = MADE(dim, (max(hidden, dim),), 2, activation=jnp.tanh, rngs=rngs)
             return chain([masked_autoregressive(made, ShiftScale()), Reverse()])
-        network = MLP(dim // 2, (hidden,), (dim - dim // 2, 2), rngs=rngs)
-        return chain([coupling_layer(network, ShiftScale(), split=dim // 2), Reverse()])
+        half = dim // 2
+        network = MLP(half, (hidden,), dim - half, num_outputs=2, rngs=rngs)
+        exchange = Permutation((*range(half, dim), *range(half)))
+        return chain([coupling_layer(network, ShiftScale(), split=half), exchange])
 
     return transformed(StandardNormal(dim), repeated([layer() for _ in range(config.flow_layers)]))
 

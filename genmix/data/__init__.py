@@ -1,7 +1,7 @@
 """Data sources: every set as three splits of images."""
 
 from genmix.data.binarization import binarize, binarize_once, mean_logits
-from genmix.data.dataset import Dataset, require
+from genmix.data.dataset import Dataset, require, thinned
 from genmix.data.load import NAMES, load
 from genmix.data.stream import Stream
 
@@ -14,4 +14,5 @@ __all__ = [
     "load",
     "mean_logits",
     "require",
+    "thinned",
 ]

@@ -35,6 +35,21 @@ def test_digits():
     np.testing.assert_array_equal(data.load("digits").test, digits.test)
 
 
+def test_thinned_keeps_the_training_images_and_spreads_the_others():
+    digits = data.load("digits")
+    few = data.thinned(digits, 100)
+    assert few.train is digits.train
+    assert len(few.valid) == 0
+    kept = [int(3.6 * i) for i in range(100)]
+    np.testing.assert_array_equal(few.test, digits.test[kept])
+    assert digits.test_labels is not None
+    np.testing.assert_array_equal(few.test_labels, digits.test_labels[kept])
+    np.testing.assert_array_equal(data.thinned(digits, 1000).test, digits.test)
+    assert data.thinned(digits, None) is digits
+    with pytest.raises(ValueError, match="limit must be at least 1, got 0"):
+        data.thinned(digits, 0)
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_sets_from_files(data_dir, name):
     shape, num_valid, num_test, binarized = SHAPES[name]
