@@ -4,14 +4,18 @@ import math
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
+
+from genmix.nets import pixels
 
 
 class GlowNetwork(nnx.Module):
     """Convolutions 3x3, 1x1 and 3x3 with relu between them; the image keeps its height and width.
 
-    The last layer starts at zero, so that a coupling starts as the identity.
+    The last layer starts at zero, so that a coupling starts as the identity. At each pixel it has
+    the first parameter of all channels before the second, as `MLP` has with `num_outputs`.
 
     Args:
         in_channels: channels of the image.
@@ -32,11 +36,13 @@ class GlowNetwork(nnx.Module):
             )
         self.out_shape = tuple(out_shape)
         he, zeros = nnx.initializers.he_normal(), nnx.initializers.zeros
-        self.first = nnx.Conv(in_channels, width, (3, 3), kernel_init=he, rngs=rngs)
-        self.middle = nnx.Conv(width, width, (1, 1), kernel_init=he, rngs=rngs)
         size = math.prod(out_shape)
-        self.out = nnx.Conv(width, size, (3, 3), kernel_init=zeros, rngs=rngs)
+        self.first = pixels.Convolution(in_channels, width, 3, kernel_init=he, rngs=rngs)
+        self.middle = nnx.Linear(width, width, kernel_init=he, rngs=rngs)
+        self.out = pixels.Convolution(width, size, 3, kernel_init=zeros, rngs=rngs)
 
     def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, "..."]:
         h = jax.nn.relu(self.middle(jax.nn.relu(self.first(x))))
-        return self.out(h).reshape(*x.shape[:2], *self.out_shape)
+        *entries, parameters = self.out_shape
+        out = self.out(h).reshape(*x.shape[:2], parameters, *entries)
+        return jnp.moveaxis(out, 2, -1)

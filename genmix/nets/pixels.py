@@ -80,6 +80,28 @@ def lstm(
     return jax.nn.sigmoid(show) * jnp.tanh(c), c
 
 
+class Convolution(nnx.Module):
+    """A convolution of odd size, with a bias; the image keeps its height and width."""
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        kernel_size: int,
+        *,
+        kernel_init: nnx.Initializer,
+        rngs: nnx.Rngs,
+    ):
+        shape = (kernel_size, kernel_size, in_size, out_size)
+        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32))
+
+    def __call__(self, x: Image) -> Image:
+        reach = self.kernel.shape[0] // 2
+        padding = ((reach, reach), (reach, reach))
+        return convolve(x, self.kernel[...], padding) + self.bias[...].reshape(1, 1, -1)
+
+
 def convolve(x: Image, kernel: Array, padding: Sequence[tuple[int, int]]) -> Image:
     """Convolution with a kernel [rows, columns, in, out], of an image padded with zeros."""
     # Inside loops, where training runs, XLA's convolutions are ten times slower on CPU than this.

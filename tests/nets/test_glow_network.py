@@ -25,6 +25,32 @@ def test_it_starts_at_zero_and_sees_the_neighbours():
     np.testing.assert_array_equal(seen, expected)
 
 
+def test_it_is_three_convolutions_whose_outputs_are_parameter_by_parameter():
+    network = GlowNetwork(2, 8, (3, 2), rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
+    values = {"out.kernel": draw(3, 3, 8, 6), "first.bias": draw(8), "out.bias": draw(6)}
+    network = state.with_variables(network, values)
+    x = draw(5, 4, 2)
+
+    @jax.jit
+    def both(network, x):
+        def convolve(x, kernel, bias):
+            layout = ("NHWC", "HWIO", "NHWC")
+            y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=layout)
+            return y + bias.reshape(1, 1, 1, -1)
+
+        middle = network.middle.kernel[...][None, None], network.middle.bias[...]
+        h = jax.nn.relu(convolve(x[None], network.first.kernel[...], network.first.bias[...]))
+        out = convolve(
+            jax.nn.relu(convolve(h, *middle)), network.out.kernel[...], network.out.bias[...]
+        )[0]
+        return network(x), jnp.stack([out[..., :3], out[..., 3:]], axis=-1)
+
+    got, expected = both(network, x)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_sizes_must_be_positive():
     with pytest.raises(ValueError, match="GlowNetwork needs positive sizes, got in_channels 0"):
         GlowNetwork(0, 8, (1, 2), rngs=nnx.Rngs(0))
