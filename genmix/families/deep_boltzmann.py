@@ -176,6 +176,37 @@ class DeepBoltzmann(nnx.Module):
         return sorted(layers, key=lambda l: l % 2 == 0)
 
 
+def composed(machines: Sequence[RestrictedBoltzmann]) -> DeepBoltzmann:
+    """A deep machine of several trained one on top of the other, as training's start.
+
+    In training the first must have had two copies of its visible units and the last two of its
+    hidden ones (`RestrictedBoltzmann.copied`), each layer being without the half of its neighbours
+    then. A layer between two machines has the mean of the fields that these gave it.
+
+    Raises:
+        ValueError: if there are fewer than two, or their sizes do not fit.
+
+    Source: Salakhutdinov & Hinton (2009), section 3.1.
+    """
+    above = [m.visible_bias[...].size for m in machines[1:]]
+    hidden = [m.hidden_bias[...].size for m in machines]
+    if len(machines) < 2 or hidden[:-1] != above:
+        raise ValueError(
+            "machines must be two or more, each with as many visible units as the one below has "
+            f"hidden ones; got hidden {hidden} and, above the first, visible {above}."
+        )
+    model = DeepBoltzmann((machines[0].visible_bias[...].size, *hidden), rngs=nnx.Rngs(0))
+    last = len(machines) - 1
+    for l, machine in enumerate(machines):
+        between = 0 < l < last
+        model.weights[l][...] = (0.5 if between else 1.0) * machine.weights[...]
+    model.biases[0][...] = machines[0].visible_bias[...]
+    for l, (below, machine) in enumerate(itertools.pairwise(machines), start=1):
+        model.biases[l][...] = 0.5 * (below.hidden_bias[...] + machine.visible_bias[...])
+    model.biases[last + 1][...] = machines[last].hidden_bias[...]
+    return model
+
+
 class Weighted(nnx.Module):
     """See `DeepBoltzmann.weighted`."""
 

@@ -130,6 +130,20 @@ class RestrictedBoltzmann(nnx.Module):
         """Mean of the visible units given the hidden ones."""
         return self.visible.mean(self.visible_field(h))
 
+    def copied(self, *, visible: int = 1, hidden: int = 1) -> "RestrictedBoltzmann":
+        """The machine with so many copies of its layers, which share parameters.
+
+        Differentiable: `contrastive_divergence(1, of=lambda m: m.copied(visible=2))` trains these.
+
+        Source: Salakhutdinov & Hinton (2009), Deep Boltzmann Machines, AISTATS, section 3.1.
+        """
+        values = {
+            "weights": jnp.tile(self.weights[...], (visible, hidden)),
+            "visible_bias": jnp.tile(self.visible_bias[...], visible),
+            "hidden_bias": jnp.tile(self.hidden_bias[...], hidden),
+        }
+        return state.with_variables(self, values)
+
     def at(self, inverse_temperature: Any, base_field: Float[Array, " v"]) -> Any:
         """The machine on the way from independent visible units, at 0, to this one, at 1."""
         model = state.fresh(self)

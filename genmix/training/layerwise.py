@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from genmix.densities import bernoulli
@@ -31,5 +32,19 @@ def upward(
             fields = jax.vmap(machine.hidden_field)(x)
             x = bernoulli.sample(jax.random.fold_in(key, l), fields)
         return x
+
+    return draw
+
+
+def twice(transform: Transform | None = None) -> Transform:
+    """Each event as two copies side by side: data of `RestrictedBoltzmann.copied(visible=2)`.
+
+    Args:
+        transform: of the data first, such as `data.binarize`.
+    """
+
+    def draw(key: Key[Array, ""], batch: Float[Array, "n v"]) -> Float[Array, "n w"]:
+        x = batch if transform is None else transform(key, batch)
+        return jnp.concatenate([x, x], axis=1)
 
     return draw

@@ -12,9 +12,16 @@ from scipy import stats
 
 from genmix.families import chain
 from genmix.families import restricted_boltzmann as rbm
-from genmix.families.deep_boltzmann import DeepBoltzmann
+from genmix.families.deep_boltzmann import DeepBoltzmann, composed
 from genmix.families.restricted_boltzmann import RestrictedBoltzmann
-from genmix.training import Player, compile_rounds, mean_field, start
+from genmix.training import (
+    Player,
+    compile_rounds,
+    contrastive_divergence,
+    layerwise,
+    mean_field,
+    start,
+)
 
 SIZES = (6, 5, 4)
 
@@ -140,23 +147,90 @@ def test_training_follows_the_gradient_of_the_bound():
     assert max(np.max(np.abs(b)) for b in jax.tree.leaves(expected)) > 0.1
 
 
+DATA = jnp.array([3, 27, 50, 62])
+
+
+def likelihood(model):
+    joint = log_joint(model)
+    log_prob = jax.nn.logsumexp(joint, axis=1) - jax.nn.logsumexp(joint)
+    return log_prob[DATA].mean()
+
+
+def trained(model, term, num_rounds, transform=None, seed=5):
+    x = jnp.repeat(states(6)[DATA], 16, axis=0)
+    rate = optax.linear_schedule(0.02, 0.0, num_rounds)
+    player = Player(loss=term, optimizer=optax.adam(rate))
+    program = compile_rounds([player], batch_size=64, num_rounds=num_rounds, transform=transform)
+    return program(start(jax.random.key(seed), model, [player]), x)[0].model
+
+
+def jointly(model, num_rounds):
+    chains = tuple(jnp.zeros((64, size)) for size in SIZES)
+    return trained(model, mean_field.persistent(chains, 5, mean_field_steps=10), num_rounds)
+
+
 @pytest.mark.slow
 def test_training_raises_the_likelihood():
     model = DeepBoltzmann(SIZES, rngs=nnx.Rngs(0))
-    x = jnp.repeat(states(6)[jnp.array([3, 27, 50, 62])], 16, axis=0)
-    chains = tuple(jnp.zeros((64, size)) for size in SIZES)
-
-    def likelihood(model):
-        joint = log_joint(model)
-        log_prob = jax.nn.logsumexp(joint, axis=1) - jax.nn.logsumexp(joint)
-        return log_prob[jnp.array([3, 27, 50, 62])].mean()
-
-    term = mean_field.persistent(chains, 5, mean_field_steps=10)
-    player = Player(loss=term, optimizer=optax.adam(optax.linear_schedule(0.02, 0.0, 1500)))
-    program = compile_rounds([player], batch_size=64, num_rounds=1500)
-    state, _ = program(start(jax.random.key(5), model, [player]), x)
     assert likelihood(model) < -4.0
-    assert likelihood(state.model) > -np.log(4) - 0.6
+    assert likelihood(jointly(model, 1500)) > -np.log(4) - 0.6
+
+
+@pytest.mark.slow
+def test_training_raises_the_likelihood_of_a_start_by_layers():
+    """Machines with two copies of v and of h2, then all layers together."""
+    first = RestrictedBoltzmann(6, 5, rngs=nnx.Rngs(0))
+    second = RestrictedBoltzmann(5, 4, rngs=nnx.Rngs(1))
+    unknowing = likelihood(composed([first, second]))
+    term = contrastive_divergence.contrastive_divergence(5, of=lambda m: m.copied(visible=2))
+    first = trained(first, term, 300, layerwise.twice())
+    term = contrastive_divergence.contrastive_divergence(5, of=lambda m: m.copied(hidden=2))
+    upward = layerwise.upward([first.copied(visible=2)], layerwise.twice())
+    second = trained(second, term, 300, upward)
+    model = composed([first, second])
+    assert likelihood(model) > unknowing + 1.5
+    after = likelihood(jointly(model, 1000))
+    assert after > likelihood(model) + 0.2
+
+
+def restricted_machine(num_visible, num_hidden, seed):
+    model = RestrictedBoltzmann(num_visible, num_hidden, rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(seed)
+    for parameter in (model.weights, model.visible_bias, model.hidden_bias):
+        parameter[...] = jnp.asarray(rng.normal(size=parameter[...].shape), jnp.float32)
+    return model
+
+
+def test_a_deep_machine_is_composed_as_salakhutdinov_and_hinton_do():
+    """Fields of inner layers are the means of what the machines on both sides give them.
+
+    Below the first has the field 2 v W + c upwards, above the last 2 W h + b downwards.
+    """
+    first, middle, last = (
+        restricted_machine(v, h, i) for i, (v, h) in enumerate(itertools.pairwise((4, 3, 2, 3)))
+    )
+    rng = np.random.default_rng(4)
+    layers = tuple(jnp.asarray(rng.integers(0, 2, n), jnp.float32) for n in (4, 3, 2, 3))
+    v, h1, h2, h3 = layers
+    of_first = 2 * v @ first.weights[...] + first.hidden_bias[...]
+    of_last = 2 * last.weights[...] @ h3 + last.visible_bias[...]
+    pair = lambda x: jnp.concatenate([x, x])
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    close(first.copied(visible=2).hidden_field(pair(v)), of_first)
+    close(first.copied(visible=2).visible_field(h1), pair(first.visible_field(h1)))
+    close(last.copied(hidden=2).visible_field(pair(h3)), of_last)
+    close(last.copied(hidden=2).hidden_field(h2), pair(last.hidden_field(h2)))
+
+    deep = composed([first, middle, last])
+    close(deep.field(layers, 0), first.visible_field(h1))
+    close(deep.field(layers, 1), (of_first + middle.visible_field(h2)) / 2)
+    close(deep.field(layers, 2), (middle.hidden_field(h1) + of_last) / 2)
+    close(deep.field(layers, 3), last.hidden_field(h2))
+    two = composed([first, restricted_machine(3, 2, 5)])
+    assert [b[...].size for b in two.biases] == [4, 3, 2]
+
+    data = layerwise.twice(lambda key, x: 1 - x)(jax.random.key(0), v[None])
+    close(data[0], pair(1 - v))
 
 
 def test_refusals():
@@ -166,6 +240,10 @@ def test_refusals():
         DeepBoltzmann((4, 0, 2), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"\(5,\), \(4,\)\], got \[\(6,\), \(5,\)\]"):
         machine().log_unnormalized((jnp.zeros(6), jnp.zeros(5)))
+    with pytest.raises(
+        ValueError, match=r"got hidden \[5, 4\] and, above the first, visible \[6\]"
+    ):
+        composed([RestrictedBoltzmann(6, n, rngs=nnx.Rngs(0)) for n in (5, 4)])
     chains = tuple(jnp.zeros((2, size)) for size in SIZES)
     with pytest.raises(ValueError, match="mean_field_steps must be at least 1, got 0"):
         mean_field.persistent(chains, 1, mean_field_steps=0)
