@@ -104,18 +104,21 @@ def _double_by_patches(x: Image, kernel: Array) -> Image:
     # What each pixel adds to its window of the larger image, whose rows and columns come in pairs.
     kernel = jnp.pad(kernel[::-1, ::-1], ((0, odd), (0, odd), (0, 0), (0, 0)))
     out = kernel.shape[-1]
-    flat = kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1)
-    added = _product(x, flat).reshape(height, width, half, 2, half, 2, out)
+    kernel = kernel.reshape(half, 2, half, 2, -1, out).transpose(0, 2, 4, 1, 3, 5)
+    places = [(i, j) for i in range(half) for j in range(half)]
+    kernels = kernel.reshape(half * half, -1, 4 * out)
+    if out < 32:  # a product of few channels wastes time
+        added = _product(x, jnp.concatenate(list(kernels), axis=-1))
+        parts = jax.lax.split(added, [4 * out] * len(places), axis=-1)
+    else:
+        parts = [_product(x, k) for k in kernels]
     shifted = [
-        jnp.pad(
-            added[:, :, i, :, j],
-            ((i, half - 1 - i), (j, half - 1 - j), (0, 0), (0, 0), (0, 0)),
-        )
-        for i in range(half)
-        for j in range(half)
+        jnp.pad(part, ((i, half - 1 - i), (j, half - 1 - j), (0, 0)))
+        for part, (i, j) in zip(parts, places, strict=True)
     ]
-    total = sum(shifted[1:], shifted[0]).transpose(0, 2, 1, 3, 4)
-    image = total.reshape(2 * (height + half - 1), 2 * (width + half - 1), out)
+    total = sum(shifted[1:], shifted[0]).reshape(height + half - 1, width + half - 1, 2, 2, out)
+    image = total.transpose(0, 2, 1, 3, 4)
+    image = image.reshape(2 * (height + half - 1), 2 * (width + half - 1), out)
     first = size - 1 - before
     end = lambda n: first + 2 * n
     more = (max(end(height) - image.shape[0], 0), max(end(width) - image.shape[1], 0))

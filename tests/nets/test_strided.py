@@ -8,20 +8,20 @@ from flax import nnx
 
 from genmix.nets import strided
 
-INIT = nnx.initializers.normal(1.0)
 
-
-@pytest.mark.parametrize("size", [3, 4, 5])
+@pytest.mark.parametrize(("size", "channels"), [(3, 2), (4, 2), (5, 2), (3, 32), (4, 32)])
 @pytest.mark.parametrize(
     ("ours", "plain"), [(strided.Halving, nnx.Conv), (strided.Doubling, nnx.ConvTranspose)]
 )
-def test_values_and_gradients_are_those_of_the_convolution(ours, plain, size):
-    rngs = nnx.Rngs(0)
-    layer = ours(2, 3, size, kernel_init=INIT, rngs=rngs)
-    reference = plain(2, 3, (size, size), strides=(2, 2), rngs=rngs)
+def test_values_and_gradients_are_those_of_the_convolution(ours, plain, size, channels):
+    """Few channels are multiplied at once, many window by window."""
+    rngs, out = nnx.Rngs(0), channels + 1
+    init = nnx.initializers.normal(1 / channels)
+    layer = ours(channels, out, size, kernel_init=init, rngs=rngs)
+    reference = plain(channels, out, (size, size), strides=(2, 2), rngs=rngs)
     reference.kernel[...] = layer.kernel[...]
-    layer.bias[...] = reference.bias[...] = jnp.arange(3.0)
-    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 2))
+    layer.bias[...] = reference.bias[...] = jnp.linspace(0.0, 1.0, out)
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, channels))
 
     @jax.jit
     def value_and_slopes(layer, x):
