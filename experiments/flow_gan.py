@@ -7,7 +7,6 @@ Source: Grover, Dhar & Ermon (2018), arXiv:1705.08868.
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from pathlib import Path
@@ -67,16 +66,15 @@ class Config:
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/flow_gan/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("layers", "hidden", "critic_steps", "steps", "batch_size", "samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if not all(0 < weight < math.inf for weight in self.likelihood_weight):
-            raise ValueError(f"likelihood_weight must be positive, got {self.likelihood_weight}.")
+        command_line.require(
+            self,
+            counts=("layers", "hidden", "critic_steps", "steps", "batch_size", "samples"),
+            positive=("learning_rate", "likelihood_weight"),
+        )
 
 
 class Game(nnx.Module):
@@ -186,6 +184,7 @@ def train(config: Config, source: Source, name: str, team: list[Player], out: Pa
         transform=source.noisy,
         rounds_per_call=max(config.steps // 20, 1),
         directory=out,
+        resume=config.resume,
         label=name,
     )
     data = jnp.asarray(source.train, jnp.float32)
@@ -211,11 +210,13 @@ def evaluate(
     nll_key, jacobian_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
     dim = source.train.shape[1]
     x = source.noisy(jax.random.key(0), jnp.asarray(source.test, jnp.float32))
-    likelihood = evaluation.log_likelihood(nll_key, flow, x, num_particles=1)
-    log_px = likelihood.log_px.astype(np.float64)  # without a likelihood term it may be huge
+    with np.errstate(over="ignore", invalid="ignore"):  # without a likelihood term it may be huge
+        likelihood = evaluation.log_likelihood(nll_key, flow, x, num_particles=1)
+        log_px = likelihood.log_px.astype(np.float64)
+        error = float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
     figures = {
         "nll": float(-np.mean(log_px)),
-        "nll_standard_error": float(np.std(log_px, ddof=1) / math.sqrt(len(log_px))),
+        "nll_standard_error": error,
         "log10_condition": float(log_condition(jacobian_key, flow)),
     }
     if judge is None or source.num_levels is None:
@@ -314,25 +315,17 @@ def print_table(config: Config, source: Source, rows: list[dict[str, Any]]) -> N
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     source = load(config)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "flow_gan" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=False)
-    rows = run_all(config, source, out)
+    out = run_directory.begin("flow_gan", config)
+    with run_directory.locked(out):
+        rows = run_all(config, source, out)
     print_table(config, source, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per event, of a density on [0, 1] a dimension for images; seconds",
-            "rows": rows,
-            "samples": config.samples,
-            "seed": config.seed,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per event, of a density on [0, 1] a dimension for images; seconds",
+        rows=rows,
+        samples=config.samples,
+        seed=config.seed,
     )
     print(f"pictures and figures: {out}")
     return rows
