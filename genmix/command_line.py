@@ -1,5 +1,6 @@
 """Run an experiment from its typed configuration, and print what came of it."""
 
+import dataclasses
 import math
 import os
 import sys
@@ -45,6 +46,7 @@ def require(
     counts: Sequence[str] = (),
     positive: Sequence[str] = (),
     names: Sequence[str] = (),
+    at_least: Mapping[str, int | float] | None = None,
 ) -> None:
     """Refuse a configuration whose fields make no sense, for its __post_init__.
 
@@ -54,24 +56,28 @@ def require(
         counts: fields of at least 1.
         positive: fields of finite numbers above 0.
         names: fields that hold at least one name.
+        at_least: fields with their least value.
 
     Raises:
-        ValueError: naming the first of them; or if config.resume is set without config.out.
+        ValueError: naming the first of them; or if there is a field resume, set without out.
     """
+    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
 
     def refuse(fields: Sequence[str], is_right: Callable[[Any], bool], rule: str) -> None:
         for field in fields:
-            value = getattr(config, field)
+            value = given[field]
             values = value if isinstance(value, tuple) else (value,)
             if value == () or not all(v is None or is_right(v) for v in values):
                 raise ValueError(f"{field} must be {rule}, got {value}.")
 
     refuse(counts, lambda value: value >= 1, "at least 1")
+    for field, least in (at_least or {}).items():
+        refuse((field,), lambda value, least=least: value >= least, f"at least {least}")
     refuse(positive, lambda value: 0 < value < math.inf, "positive")
     for field in names:
-        if not getattr(config, field):
+        if not given[field]:
             raise ValueError(f"{field} needs at least one name, got none.")
-    if config.resume and config.out is None:
+    if given.get("resume") and given["out"] is None:
         raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
@@ -100,4 +106,5 @@ def print_paths(out: Path, *pictures: str) -> None:
     if pictures:
         print(f"pictures:    {', '.join(f'{out}/{name}' for name in pictures)}")  # noqa: T201
     print(f"figures:     {out}/results.json")  # noqa: T201
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")  # noqa: T201
+    if any(out.rglob("events.out.tfevents.*")):
+        print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")  # noqa: T201

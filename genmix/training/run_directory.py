@@ -90,10 +90,15 @@ def begin(experiment: str, config: Any, *, local: Sequence[str] = LOCAL) -> Path
     Raises:
         ValueError: as `prepare`.
     """
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    settings = {k: v for k, v in dataclasses.asdict(config).items() if k not in local}
-    out = config.out or Path("runs") / experiment / stamp
-    return prepare(out, settings, resume=getattr(config, "resume", False))
+    fields = dataclasses.asdict(config)
+    settings = {k: v for k, v in fields.items() if k not in local}
+    out = config.out or default(experiment)
+    return prepare(out, settings, resume=fields.get("resume", False))
+
+
+def default(experiment: str) -> Path:
+    """runs/EXPERIMENT/TIME."""
+    return Path("runs") / experiment / datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
 
 
 def write_results(directory: Path, start: float, **entries: Any) -> None:

@@ -1,0 +1,1 @@
+"""What the experiments on Boltzmann machines of binary units share: rbm, dbn and dbm."""
