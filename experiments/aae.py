@@ -1,14 +1,17 @@
 """Adversarial autoencoders: three encoders, few labels, clusters: python -m experiments.aae.
 
-All minimise -E log p(x | z) + w * the generator's loss against critics of the latents, on images
-that are binarized anew for each batch. Defaults train on scikit-learn's digits in a few minutes on
-two CPU cores.
+Players move in turn, each with an optimizer of its own, so that no loss drowns another: critics of
+the latents; encoder and decoder, which minimise -E log p(x | z); the encoder against the critics;
+and, of labelled images, the encoder that classifies. Images are binarized anew for each batch.
+Defaults train on scikit-learn's digits in a few minutes on two CPU cores.
 
 Source: Makhzani et al. (2016), arXiv:1511.05644, sections 2, 5 and 6.
 """
 
 import dataclasses
+import functools
 import math
+import operator
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -35,7 +38,7 @@ from genmix.families import (
     OneHot,
     StandardNormal,
 )
-from genmix.nets import MLP, Joined
+from genmix.nets import MLP, ConvEncoder, Joined, state
 from genmix.training import (
     Fit,
     Plan,
@@ -69,7 +72,7 @@ class Config:
     """Folder that holds mnist/, ...; the digits need none."""
     latent: int = 8
     """Dimensions of z."""
-    style: int = 2
+    style: int = 5
     """Dimensions of the style beside a class: few, so that the class is needed."""
     clusters: int = 16
     """Of the clustering model."""
@@ -77,10 +80,10 @@ class Config:
     """Of the semi-supervised model, as many of each class."""
     noise: int = 8
     """Dimensions of the noise that the universal encoder is given."""
-    weight: float = 5.0
-    """Of the generator's loss against each critic, beside nats an image."""
+    hidden_pixels: float = 0.2
+    """Share of the pixels that an encoder with a class does not see in training."""
     hidden: int | None = None
-    """Width of the two hidden layers; 200 for the digits, 1000 for larger images."""
+    """Width of the hidden layers; 200 for the digits, 256 for larger images."""
     steps: int = 5000
     batch_size: int = 100
     learning_rate: float = 1e-3
@@ -107,22 +110,27 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {value}.")
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
-        for name in ("weight", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        if not 0 < self.learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not 0 <= self.hidden_pixels < 1:
+            raise ValueError(f"hidden_pixels must be in [0, 1), got {self.hidden_pixels}.")
 
 
 class ClassAndStyle(nnx.Module):
     """Image -> (probabilities of the class, style)."""
 
-    def __init__(self, body: MLP, category: nnx.Linear, style: nnx.Linear):
-        self.body, self.category, self.style = body, category, style
+    def __init__(self, hide: nnx.Dropout, body: Any, category: nnx.Linear, style: nnx.Linear):
+        self.hide, self.body, self.category, self.style = hide, body, category, style
+
+    def features(self, x: jax.Array) -> jax.Array:
+        return jax.nn.relu(self.body(self.hide(x)))
 
     def logits(self, x: jax.Array) -> jax.Array:
-        return self.category(jax.nn.relu(self.body(x)))
+        return self.category(self.features(x))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.nn.softmax(self.logits(x)), self.style(jax.nn.relu(self.body(x)))
+        h = self.features(x)
+        return jax.nn.softmax(self.category(h)), self.style(h)
 
 
 class Game(nnx.Module):
@@ -139,18 +147,24 @@ def autoencoder_of(game: Game) -> Autoencoder:
 
 def build(config: Config, name: str, source: Images) -> Game:
     shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
-    hidden = config.hidden or (200 if math.prod(shape) < 500 else 1000)
+    is_small = math.prod(shape) < 500
+    hidden = config.hidden or (200 if is_small else 256)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     mlp = lambda a, b: MLP(a, (hidden, hidden), b, **relu)
     if name in CATEGORICAL:
         dim = config.style
         classes = config.clusters if name == "clustering" else int(source.labels[0].max()) + 1
-        body = MLP(shape, (hidden,), hidden, **relu)
+        if is_small:
+            body: Any = MLP(shape, (hidden,), hidden, **relu)
+        else:
+            body = ConvEncoder(shape, (16, 32), hidden, rngs=rngs)
         heads = [nnx.Linear(hidden, size, rngs=rngs) for size in (classes, dim)]
         model = Autoencoder(
             prior=Independent((OneHot(lambda _: jnp.zeros(classes)), StandardNormal(dim))),
             likelihood=Bernoulli(Joined(mlp(classes + dim, shape))),
-            posterior=Deterministic(ClassAndStyle(body, *heads)),
+            posterior=Deterministic(
+                ClassAndStyle(nnx.Dropout(config.hidden_pixels, rngs=rngs), body, *heads)
+            ),
         )
         return Game(model, [mlp(classes, 1), mlp(dim, 1)])
     dim = config.latent
@@ -176,69 +190,78 @@ def judged(name: str) -> list[tuple[comparison.Comparison, Any]]:
     return [(of_class, lambda game: game.critics[0]), (of_style, lambda game: game.critics[1])]
 
 
-def classification(game: Game, key: jax.Array, batch: Any, carry: Any) -> Any:
-    """Cross-entropy of the labels that are there; a row without one is of zeros."""
-    del key
-    x, labels = batch
-    encoder: Any = game.autoencoder.posterior.network
-    log_q = jax.vmap(lambda x, y: OneHot(encoder.logits).log_prob(y, x))(x, labels)
-    value = -jnp.sum(log_q) / jnp.maximum(jnp.sum(labels), 1.0)
-    return value, ({"cross_entropy": value}, carry)
+def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
+    """Cross-entropy of labelled images, of which a batch is drawn for each step."""
+
+    def loss(game: Game, key: jax.Array, batch: Any, carry: Any) -> Any:
+        del batch
+        choice_key, noise_key, network_key = jax.random.split(key, 3)
+        chosen = jax.random.randint(choice_key, (batch_size,), 0, len(x))
+        images = data.binarize(noise_key, x[chosen])
+
+        def log_q(encoder: Any, _: Any, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
+            return OneHot(encoder.logits).log_prob(pair[1], pair[0])
+
+        encoder: Any = game.autoencoder.posterior.network
+        log_qs, _ = comparison.per_event(log_q, encoder, network_key, (images, labels[chosen]))
+        value = -jnp.mean(log_qs)
+        return value, ({"cross_entropy": value}, carry)
+
+    return Term(loss)
 
 
-def players(config: Config, name: str) -> list[Player]:
+def players(config: Config, name: str, source: Images) -> list[Player]:
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    losses, of, images = bounds.gan.non_saturating, autoencoder_of, lambda batch: batch[0]
-    loss = autoencoding.reconstruction(of).on(images)
+    adam = optax.adam(learning_rate, b1=0.5)
+    losses, of, encoder = bounds.gan.non_saturating, autoencoder_of, ("autoencoder.posterior",)
     against: list[Term] = []
+    regularization: list[Term] = []
     for compared, by in judged(name):
         options: dict[str, Any] = {"of": of, "by": by}
-        loss += config.weight * adversarial.generator(compared, losses, **options).on(images)
-        term = adversarial.critic(compared, losses, **options)
-        against.append((term + 0.1 * adversarial.r1(compared, **options)).on(images))
-    if name == "semi-supervised":
-        loss += config.weight * Term(classification)
-    critic = against[0] if len(against) == 1 else against[0] + against[1]
-    return [
-        Player(
-            name="critic",
-            owns=("critics",),
-            loss=critic,
-            optimizer=optax.adam(learning_rate, b1=0.5),
-        ),
-        Player(
-            name="autoencoder",
-            owns=("autoencoder",),
-            loss=loss,
-            optimizer=optax.adam(learning_rate, b1=0.5),
-        ),
+        smooth = 0.1 * adversarial.r1(compared, **options)
+        against.append(adversarial.critic(compared, losses, **options) + smooth)
+        regularization.append(adversarial.generator(compared, losses, **options))
+    added = lambda terms: functools.reduce(operator.add, terms)
+    reconstruction = autoencoding.reconstruction(of)
+    team = [
+        Player(name="critic", owns=("critics",), loss=added(against), optimizer=adam),
+        Player(name="autoencoder", owns=("autoencoder",), loss=reconstruction, optimizer=adam),
+        Player(name="encoder", owns=encoder, loss=added(regularization), optimizer=adam),
     ]
+    if name == "semi-supervised":
+        x, labels = labelled(config, source)
+        loss = classification(x, labels, config.batch_size)
+        team.append(Player(name="classifier", owns=encoder, loss=loss, optimizer=adam))
+    return team
 
 
-def some_labels(config: Config, source: Images) -> np.ndarray:
-    """One-hot labels of the first images of each class, and rows of zeros for the others."""
+def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
+    """The first images of each class, as many of each, and their one-hot labels.
+
+    Raises:
+        ValueError: if there is less than one label a class.
+    """
     labels = source.labels[0]
     classes = int(labels.max()) + 1
-    one_hot = np.zeros((len(labels), classes), np.float32)
-    for c in range(classes):
-        chosen = np.flatnonzero(labels == c)[: config.labels // classes]
-        one_hot[chosen, c] = 1.0
-    return one_hot
+    if config.labels < classes:
+        raise ValueError(f"labels must be at least one for each of {classes} classes.")
+    chosen = np.concatenate(
+        [np.flatnonzero(labels == c)[: config.labels // classes] for c in range(classes)]
+    )
+    return jnp.asarray(source.train[chosen], jnp.float32), jax.nn.one_hot(labels[chosen], classes)
 
 
 def train(config: Config, name: str, source: Images, directory: Path) -> Fit:
     plan = Plan(
         num_rounds=config.steps,
         batch_size=config.batch_size,
-        transform=lambda key, batch: (data.binarize(key, batch[0]), batch[1]),
+        transform=data.binarize,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
         label=name,
     )
-    x = jnp.asarray(source.train, jnp.float32)
-    batches = (x, jnp.asarray(some_labels(config, source)))
-    game = build(config, name, source)
-    return fit(jax.random.key(config.seed), game, players(config, name), batches, plan)
+    x, game = jnp.asarray(source.train, jnp.float32), build(config, name, source)
+    return fit(jax.random.key(config.seed), game, players(config, name, source), x, plan)
 
 
 def evaluate(
@@ -332,7 +355,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     rows, models = [], {}
     for name in config.model:
         trained = train(config, name, source, out / name)
-        models[name] = trained.model.autoencoder
+        models[name] = state.evaluating(trained.model.autoencoder)
         figures = evaluate(config, name, source, models[name], judge)
         rows.append({"model": name} | figures | {"train_seconds": trained.seconds})
     save_pictures(config, out, source, models)

@@ -1,9 +1,13 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import aae
+from genmix.nets import state
 
 TINY: dict[str, Any] = {"steps": 4, "hidden": 6, "latent": 2, "batch_size": 20, "samples": 60}
 
@@ -27,10 +31,39 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
 
 def test_labels_are_few_and_of_each_class():
     source = aae.grey.load_images("digits")
-    one_hot = aae.some_labels(aae.Config(labels=50), source)
+    x, one_hot = aae.labelled(aae.Config(labels=50), source)
     assert one_hot.sum(axis=0).tolist() == [5.0] * 10
-    labelled = one_hot.sum(axis=1) > 0
-    assert (one_hot[labelled].argmax(axis=1) == source.labels[0][labelled]).all()
+    for image, label in zip(x, one_hot.argmax(axis=1), strict=True):
+        same = (source.train == np.asarray(image)).all(axis=(1, 2, 3))
+        assert source.labels[0][same].tolist() == [label]
+    with pytest.raises(ValueError, match="at least one for each of 10 classes"):
+        aae.labelled(aae.Config(labels=9), source)
+
+
+def test_each_loss_moves_what_its_player_owns():
+    """The classifier learns from labelled images, and the encoder alone."""
+    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
+    game = aae.build(config, "semi-supervised", source)
+    team = {player.name: player for player in aae.players(config, "semi-supervised", source)}
+    assert list(team) == ["critic", "autoencoder", "encoder", "classifier"]
+    classifier = team["classifier"]
+    before = classifier.parameters(game)
+    assert all(path.startswith("autoencoder.posterior.") for path in before)
+    x = jnp.round(jnp.asarray(source.train[:20], jnp.float32))
+
+    @jax.jit
+    def slopes(parameters):
+        def loss(parameters):
+            changed = state.with_variables(game, parameters)
+            return classifier.loss(changed, jax.random.key(0), x, ())[0]
+
+        return jax.value_and_grad(loss)(parameters)
+
+    value, gradient = slopes(before)
+    assert value > 0
+    for path, slope in gradient.items():
+        is_of_style = path.startswith("autoencoder.posterior.network.style")
+        assert bool(jnp.any(slope != 0)) != is_of_style, path
 
 
 @pytest.mark.parametrize(
@@ -38,7 +71,8 @@ def test_labels_are_few_and_of_each_class():
     [
         ({"clusters": 0}, "clusters must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2 for an MMD, got 1"),
-        ({"weight": 0.0}, "weight must be positive, got 0"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),
+        ({"hidden_pixels": 1.0}, r"hidden_pixels must be in \[0, 1\), got 1"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, message):
