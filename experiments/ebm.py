@@ -5,7 +5,6 @@ every way of training. Defaults take three minutes on two CPU cores.
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from pathlib import Path
@@ -16,8 +15,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line
 from genmix.data import toy_2d
@@ -62,21 +59,16 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("hidden", "steps", "batch_size", "langevin_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        for name in ("learning_rate", "langevin_size"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        for name in ("points", "methods"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} needs at least one name, got none.")
+        command_line.require(
+            self,
+            counts=("hidden", "steps", "batch_size", "langevin_steps"),
+            positive=("learning_rate", "langevin_size"),
+            names=("points", "methods"),
+        )
         if self.buffer < self.batch_size:
             raise ValueError(
                 f"buffer must hold at least a batch, {self.batch_size} chains; got {self.buffer}."
             )
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,32 +182,23 @@ def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
 
 def main(config: Config) -> list[dict[str, Any]]:
     begin = time.perf_counter()
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "ebm" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("ebm", config)
     rows = run_all(config, out)
-    title = "energy models: NLL of 10,000 new points in nats, with Z summed over a grid"
-    table = Table("points", "method", "NLL", "±", "training", title=title)
-    for row in rows:
-        nats = f"{row['nll']:.3f}", f"{row['nll_standard_error']:.3f}"
-        seconds = f"{row['train_seconds']:.1f} s"
-        table.add_row(row["points"].replace("_", " "), row["method"], *nats, seconds)
-    Console().print(table)
-    run_directory.write_json(
-        out / "results.json",
+    command_line.print_table(
+        "energy models: NLL of 10,000 new points in nats, with Z summed over a grid",
         {
-            "units": "nats per point; seconds",
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - begin,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
+            "points": "{points}",
+            "method": "{method}",
+            "NLL": "{nll:.3f}",
+            "±": "{nll_standard_error:.3f}",
+            "training": "{train_seconds:.1f} s",
         },
+        [row | {"points": row["points"].replace("_", " ")} for row in rows],
     )
-    print(f"picture: {out}/densities.png; figures: {out}/results.json")
+    run_directory.write_results(
+        out, begin, units="nats per point; seconds", seed=config.seed, rows=rows
+    )
+    command_line.print_paths(out, "densities.png")
     return rows
 
 

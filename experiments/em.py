@@ -4,7 +4,6 @@ Defaults take less than a minute on two CPU cores.
 """
 
 import dataclasses
-import datetime
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line
 from genmix.data.binarization import binarize_once
@@ -50,9 +47,7 @@ class Config:
     """Directory of the run; runs/em/TIME if not given."""
 
     def __post_init__(self):
-        for name in ("components", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        command_line.require(self, counts=("components", "steps", "batch_size"))
         if self.components > NUM_TRAIN:
             raise ValueError(f"components must be at most {NUM_TRAIN}, got {self.components}.")
         if not 0 < self.floor < 1:
@@ -130,7 +125,11 @@ def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
                 means = means_of(name, result.mixture).reshape(-1, 8, 8, 1)
                 pictures.save_samples(out / f"means-{name.split()[0].lower()}.png", means)
     pictures.save_curves(
-        out / "curves.png", curves, x_label="EM step", y_label="gain since the start (nats)"
+        out / "curves.png",
+        curves,
+        x_label="EM step",
+        y_label="gain since the start (nats)",
+        y_quantile=0.0,
     )
     return rows
 
@@ -142,30 +141,30 @@ def means_of(name: str, mixture: em.Mixture) -> np.ndarray:
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "em" / stamp
-    settings = dataclasses.asdict(config)
-    settings.pop("out")
-    run_directory.prepare(out, settings, resume=False)
+    begin = time.perf_counter()
+    out = run_directory.begin("em", config)
     rows = run_all(config, out)
-    title = f"mixtures of {config.components}, log p(x) in nats per image (grey: a density)"
-    table = Table("model", "method", "training", "test", "±", "steps", "seconds", title=title)
-    for row in rows:
-        nats = (f"{row[name]:.2f}" for name in ("train_log_prob", "test_log_prob"))
-        error, seconds = f"{row['test_standard_error']:.2f}", f"{row['seconds']:.1f}"
-        table.add_row(row["model"], row["method"], *nats, error, str(row["steps"]), seconds)
-    Console().print(table)
-    run_directory.write_json(
-        out / "results.json",
+    command_line.print_table(
+        f"mixtures of {config.components}, log p(x) in nats per image (grey: a density)",
         {
-            "units": "nats per image; seconds, compilation included",
-            "rows": rows,
-            "seed": config.seed,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
+            "model": "{model}",
+            "method": "{method}",
+            "training": "{train_log_prob:.2f}",
+            "test": "{test_log_prob:.2f}",
+            "±": "{test_standard_error:.2f}",
+            "steps": "{steps}",
+            "seconds": "{seconds:.1f}",
         },
+        rows,
     )
-    Console().print(f"results and pictures: {out}", highlight=False)
+    run_directory.write_results(
+        out,
+        begin,
+        units="nats per image; seconds, compilation included",
+        rows=rows,
+        seed=config.seed,
+    )
+    command_line.print_paths(out, "curves.png", "means-*.png")
     return rows
 
 

@@ -46,9 +46,8 @@ class Config:
     """Directory of the run; runs/exponential_families/TIME if not given."""
 
     def __post_init__(self):
-        for name in ("draws", "steps", "samples", "boltzmann_steps", "chains"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        counts = ("draws", "steps", "samples", "boltzmann_steps", "chains")
+        command_line.require(self, counts=counts)
 
 
 FAMILIES: dict[str, tuple[ExponentialFamily, tuple[Any, ...], Any, float]] = {
@@ -173,7 +172,7 @@ def boltzmann(config: Config) -> list[dict[str, Any]]:
 
 def windows(gap: np.ndarray) -> tuple[list[float], list[float]]:
     """Means over windows of steps, each half as long again as the one before."""
-    starts = np.unique(np.geomspace(1, len(gap), 18).astype(int)) - 1
+    starts = np.unique(np.geomspace(1, len(gap), 18)[:-1].astype(int)) - 1
     counts = np.diff(np.append(starts, len(gap)))
     return (starts + 1.0).tolist(), (np.add.reduceat(gap, starts) / counts).tolist()
 
@@ -181,7 +180,7 @@ def windows(gap: np.ndarray) -> tuple[list[float], list[float]]:
 def draw(out: Path, gaps: dict[str, dict[str, np.ndarray]]) -> None:
     """|mu - E[T]| on the way, and the maps from natural to mean parameters of scalar families."""
     panels = {
-        kind: {name: windows(of_family[kind]) for name, of_family in gaps.items()}
+        f"{kind} expectations": {name: windows(of_family[kind]) for name, of_family in gaps.items()}
         for kind in ("exact", "Monte Carlo")
     }
     pictures.save_log_panels(out / "gaps.png", panels, x_label="step", y_label="|mu - E[T]|")

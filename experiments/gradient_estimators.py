@@ -6,7 +6,6 @@ gradients that are known exactly.
 """
 
 import dataclasses
-import datetime
 import functools
 import itertools
 import time
@@ -93,19 +92,11 @@ class Config:
 
     def __post_init__(self):
         sizes = ("reference", "images", "steps", "train_k", "batch_size", "hidden", "latent")
-        for name in (*sizes, "table_k"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if not self.k or min(self.k) < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}.")
+        command_line.require(self, counts=(*sizes, "table_k", "k"), positive=("learning_rate",))
         if self.draws < 2 * BLOCKS or self.draws % BLOCKS:
             raise ValueError(
                 f"draws must be a multiple of {BLOCKS}, at least {2 * BLOCKS}, got {self.draws}."
             )
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 class Judged(nnx.Module):
@@ -387,33 +378,22 @@ def main(config: Config) -> dict[str, list[dict[str, Any]]]:
             f"images must be at most {len(dataset.test)}, the test images of digits; got "
             f"{config.images}."
         )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "gradient_estimators" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("gradient_estimators", config)
     with run_directory.locked(out):
         rows = {
             "normal": measure_normal(config, dataset, out / "normal"),
             "discrete": measure_discrete(config, dataset, out / "discrete"),
         }
     show(config, rows, out)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "variance: nats^2 per parameter unit^2, summed over the group; bias: in units "
-            "of the gradient's length, along the gradient; squared_bias: of its squared length",
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="variance: nats^2 per parameter unit^2, summed over the group; bias: in units of the "
+        "gradient's length, along the gradient; squared_bias: of its squared length",
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"picture:     {out}/snr.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "snr.png")
     return rows
 
 

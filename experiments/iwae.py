@@ -5,7 +5,6 @@ Defaults train on scikit-learn's digits in about a minute on two CPU cores.
 
 import contextlib
 import dataclasses
-import datetime
 import functools
 import itertools
 import math
@@ -20,8 +19,6 @@ import numpy as np
 import optax
 import tyro
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import bounds, command_line, data, evaluation, processes, sharding
 from genmix.data import Dataset, Stream
@@ -114,21 +111,14 @@ class Config:
     """auto under SLURM, mpirun or on a TPU pod, otherwise HOST:PORT,I/N (docs/scaling.md)."""
 
     def __post_init__(self):
-        if not self.k or min(self.k) < 1:
-            raise ValueError(f"k must be at least 1, got {self.k}.")
-        for name in ("steps", "batch_size", "particles", "hidden", "latent", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not self.objective:
-            raise ValueError("objective needs at least one name, got none.")
-        for name in ("learning_rate", "adam_epsilon"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        command_line.require(
+            self,
+            counts=("k", "steps", "batch_size", "particles", "hidden", "latent", "patience"),
+            positive=("learning_rate", "adam_epsilon"),
+            names=("objective",),
+        )
         if self.processes and not (self.mesh and self.out):
             raise ValueError("processes need --mesh, over the devices of all, and --out.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 def build(config: Config, dataset: Dataset) -> LatentVariableModel:
@@ -207,11 +197,6 @@ def train(config: Config, dataset: Dataset, name: str, k: int, directory: Path) 
 def validation(config: Config, dataset: Dataset, k: int, every: int) -> Validation | None:
     """Bound with k particles on the validation images, where the set has some."""
     if not len(dataset.valid):
-        if config.patience is not None:
-            raise ValueError(
-                f"{dataset.name} has no validation images, so it cannot stop early: leave out "
-                "--patience."
-            )
         return None
 
     def score(model: LatentVariableModel) -> float:
@@ -305,53 +290,43 @@ def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]
 
 def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
     # Bits per dimension say something of grey levels; a binary image is counted in nats.
-    unit = "NLL" if dataset.num_levels == 2 else "bits/dim"
-    table = Table(title=f"{dataset.name}: NLL in nats per image with {config.particles} particles")
-    for name in dict.fromkeys(("model", "k", "NLL", "±", unit, "active units", "training")):
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in rows:
+    columns = {"model": "{model}", "k": "{k}", "NLL": "{nll:.2f}", "±": "{nll_standard_error:.2f}"}
+    if dataset.num_levels > 2:
+        columns["bits/dim"] = "{bits_per_dim:.3f}"
+    columns |= {"active units": "{active}", "training": "{train_seconds:.1f} s"}
+
+    def active(row: dict[str, Any]) -> str:
         units = zip(row.get("active_units", []), row.get("latent_units", []), strict=True)
-        seconds = row.get("train_seconds")
-        nats = [f"{row['nll']:.2f}", f"{row['nll_standard_error']:.2f}"]
-        bits = [f"{row['bits_per_dim']:.3f}"] if unit == "bits/dim" else []
-        active = " + ".join(f"{active} of {dims}" for active, dims in units)
-        training = "" if seconds is None else f"{seconds:.1f} s"
-        table.add_row(row["model"], str(row.get("k", "")), *nats, *bits, active, training)
-    Console().print(table)
+        return " + ".join(f"{active} of {dims}" for active, dims in units)
+
+    command_line.print_table(
+        f"{dataset.name}: NLL in nats per image with {config.particles} particles",
+        columns,
+        [row | {"active": active(row)} for row in rows],
+    )
 
 
 def check(config: Config, dataset: Dataset) -> None:
     """Refuse what cannot run before anything is written."""
     for name, k in itertools.product(config.objective, config.k):
         objective(name, k, config)
-    validation(config, dataset, k=1, every=1)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
+    data.require(dataset, batch_size=config.batch_size, patience=config.patience)
 
 
 def report(
-    config: Config, dataset: Dataset, rows: list[dict[str, Any]], out: Path, seconds: float
+    config: Config, dataset: Dataset, rows: list[dict[str, Any]], out: Path, start: float
 ) -> None:
     print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": seconds,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="nats per image; seconds",
+        dataset=dataset.name,
+        nll_particles=config.particles,
+        seed=config.seed,
+        rows=rows,
     )
-    print(f"pictures:    {out}/*/samples.png, {out}/*/reconstructions.png, {out}/curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, "*/samples.png", "*/reconstructions.png", "curves.png")
 
 
 def main(config: Config) -> list[dict[str, Any]]:
@@ -361,24 +336,18 @@ def main(config: Config) -> list[dict[str, Any]]:
     dataset = data.load(config.dataset, config.data_dir)
     check(config, dataset)
     mesh = sharding.parse(config.mesh) if config.mesh else None
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "iwae" / stamp
-    settings = dataclasses.asdict(config)
-    for local in LOCAL:
-        settings.pop(local)
-
+    out = config.out or run_directory.default("iwae")
     with contextlib.ExitStack() as stack:
 
         def take_directory() -> None:
-            run_directory.prepare(out, settings, resume=config.resume)
+            run_directory.begin("iwae", dataclasses.replace(config, out=out), local=LOCAL)
             stack.enter_context(run_directory.locked(out))
 
         processes.first_does(take_directory)
         if mesh is not None:
             stack.enter_context(jax.set_mesh(mesh))
         rows = run_all(config, dataset, out)
-    seconds = time.perf_counter() - start
-    processes.first_does(lambda: report(config, dataset, rows, out, seconds))
+    processes.first_does(lambda: report(config, dataset, rows, out, start))
     return rows
 
 

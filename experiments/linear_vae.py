@@ -4,7 +4,7 @@ The parts are written here, as a user would write his own: any class with the me
 """
 
 import dataclasses
-import datetime
+import time
 from pathlib import Path
 
 import jax
@@ -12,8 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
 from genmix import command_line
 from genmix.bounds import elbo, iwae, sticking_the_landing
@@ -44,15 +42,13 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("latent", "steps", "batch_size", "particles"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        command_line.require(
+            self,
+            counts=("latent", "steps", "batch_size", "particles"),
+            positive=("learning_rate",),
+        )
         if self.latent > 63:
             raise ValueError(f"latent must be below the 64 pixels of a digit, got {self.latent}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 class LinearNormal(nnx.Module):
@@ -140,12 +136,8 @@ def sampled_bounds(key: jax.Array, model: LatentVariableModel, x: np.ndarray) ->
 
 def main(config: Config) -> dict[str, float]:
     x = grey_digits().reshape(-1, 64)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "linear_vae" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    begin = time.perf_counter()
+    out = run_directory.begin("linear_vae", config)
     trained = train(config, x, out)
     bound_key, nll_key = jax.random.split(jax.random.key(config.seed + 1))
     estimate = log_likelihood(nll_key, trained.model, x, num_particles=config.particles)
@@ -155,22 +147,20 @@ def main(config: Config) -> dict[str, float]:
         **sampled_bounds(bound_key, trained.model, x),
         f"-NLL, k = {config.particles}": -estimate.nll,
     }
-    table = Table("quantity", "nats per image", title="linear VAE on the 1,797 digits / 16")
-    for name, value in values.items():
-        table.add_row(name, f"{value:.3f}")
-    Console().print(table)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image",
-            "values": values,
-            "seed": config.seed,
-            "training_seconds": trained.seconds,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    command_line.print_table(
+        "linear VAE on the 1,797 digits / 16",
+        {"quantity": "{name}", "nats per image": "{value:.3f}"},
+        [{"name": name, "value": value} for name, value in values.items()],
     )
-    Console().print(f"results and TensorBoard files: {out}", highlight=False)
+    run_directory.write_results(
+        out,
+        begin,
+        units="nats per image",
+        values=values,
+        seed=config.seed,
+        training_seconds=trained.seconds,
+    )
+    command_line.print_paths(out)
     return values
 
 

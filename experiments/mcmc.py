@@ -3,8 +3,8 @@
 Annealed importance sampling and sequential Monte Carlo find the ring's normalizer, which is known.
 """
 
+import contextlib
 import dataclasses
-import datetime
 import math
 import time
 from collections.abc import Callable
@@ -14,10 +14,8 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
-from genmix import command_line, mcmc
+from genmix import command_line, mcmc, sharding
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal
 from genmix.mcmc import (
@@ -56,13 +54,12 @@ class Config:
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/mcmc/TIME if not given."""
+    mesh: str | None = None
+    """Devices to split the chains over, such as chain=2; one if not given."""
 
     def __post_init__(self):
         least = {"chains": 1, "warmup": 20, "draws": 4, "thinning": 1, "leapfrog": 1}
-        least["particles"] = 32
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
+        command_line.require(self, at_least=least | {"particles": 32})
 
 
 def normal(x):
@@ -176,7 +173,7 @@ def normalize(config: Config) -> list[dict[str, Any]]:
 
 def save_pictures(out: Path, name: str, draws: dict[str, np.ndarray]) -> None:
     """Traces of the first chain, and draws of all chains, for each sampler."""
-    first = {sampler: x[0, :500, 0] for sampler, x in draws.items()}
+    first = {sampler: x[0, :200, 0] for sampler, x in draws.items()}
     traces = {sampler: (np.arange(len(x)), x) for sampler, x in first.items()}
     pictures.save_curves(
         out / f"{name}-traces.png", traces, x_label="draw", y_label="x1", y_quantile=0.0
@@ -187,29 +184,23 @@ def save_pictures(out: Path, name: str, draws: dict[str, np.ndarray]) -> None:
 
 
 def print_table(config: Config, rows: list[dict[str, Any]]) -> None:
-    title = f"{config.chains} chains, {config.draws} draws each; the worse of two coordinates"
-    columns = ("target", "sampler", "step", "accepted", "R-hat", "bulk ESS", "tail ESS", "steps/s")
-    table = Table(*columns, title=title)
-    for row in rows:
-        table.add_row(
-            row["target"],
-            row["sampler"],
-            f"{row['step_size']:.3g}",
-            f"{row['acceptance']:.2f}",
-            f"{row['r_hat']:.3f}",
-            f"{row['ess_bulk']:.0f}",
-            f"{row['ess_tail']:.0f}",
-            f"{row['steps_per_second']:.2g}",
-        )
-    Console().print(table)
+    command_line.print_table(
+        f"{config.chains} chains, {config.draws} draws each; the worse of two coordinates",
+        {
+            "target": "{target}",
+            "sampler": "{sampler}",
+            "step": "{step_size:.3g}",
+            "acc.": "{acceptance:.2f}",
+            "R-hat": "{r_hat:.3f}",
+            "bulk ESS": "{ess_bulk:.0f}",
+            "tail ESS": "{ess_tail:.0f}",
+            "steps/s": "{steps_per_second:.2g}",
+        },
+        rows,
+    )
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "mcmc" / stamp
-    settings = dataclasses.asdict(config)
-    settings.pop("out")
-    run_directory.prepare(out, settings, resume=False)
+def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
     rows = []
     for name in config.target:
         draws = {}
@@ -217,6 +208,15 @@ def main(config: Config) -> list[dict[str, Any]]:
             row, draws[sampler] = run(config, name, sampler)
             rows.append(row)
         save_pictures(out, name, draws)
+    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    begin = time.perf_counter()
+    mesh = sharding.parse(config.mesh) if config.mesh else None
+    out = run_directory.begin("mcmc", config, local=("out", "mesh"))
+    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
+        rows = run_all(config, out)
     print_table(config, rows)
     log_z = normalize(config)
     command_line.print_table(
@@ -224,18 +224,15 @@ def main(config: Config) -> list[dict[str, Any]]:
         {"": "{method}", "log Z": "{log_z:.4f}", "±": "{error:.4f}", "exact": "{exact:.4f}"},
         log_z,
     )
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "steps of one chain per second; means in the target's coordinates",
-            "rows": rows,
-            "log_z": log_z,
-            "seed": config.seed,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        begin,
+        units="steps of one chain per second; means in the target's coordinates",
+        rows=rows,
+        log_z=log_z,
+        seed=config.seed,
     )
-    Console().print(f"results and pictures: {out}", highlight=False)
+    command_line.print_paths(out, "*.png")
     return rows
 
 

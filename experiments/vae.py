@@ -5,7 +5,6 @@ two-dimensional manifold of Kingma & Welling (2014), appendix A, and a map of th
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from collections.abc import Callable
@@ -81,17 +80,11 @@ class Config:
     """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("latent", "steps", "batch_size", "particles", "hidden"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        counts = ("latent", "steps", "batch_size", "particles", "hidden")
+        command_line.require(self, counts=counts, positive=("learning_rate",))
         for name in ("rate_beta", "rate_warm_up", "rate_free_nats"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
 
 
 def load(config: Config) -> Dataset:
@@ -324,17 +317,8 @@ def print_table(config: Config, dataset: Dataset, values: dict[str, Any]) -> Non
 def main(config: Config) -> dict[str, Any]:
     start = time.perf_counter()
     dataset = load(config)
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of "
-            f"{dataset.name}; got {config.batch_size}."
-        )
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "vae" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume", "debug", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    data.require(dataset, batch_size=config.batch_size)
+    out = run_directory.begin("vae", config)
     trained = train(config, dataset, out)
     x = test_images(config, dataset)
     values = evaluate(config, dataset, trained.model, x) | {"train_seconds": trained.seconds}
@@ -343,22 +327,16 @@ def main(config: Config) -> dict[str, Any]:
     pictures.save_curves(out / "curves.png", curve, x_label="step", y_label="training ELBO (nats)")
     print_table(config, dataset, values)
     density = " of a density of x in [0, 1]" if config.decoder == "normal" else ""
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": f"nats per image{density}; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "values": values,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units=f"nats per image{density}; seconds",
+        dataset=dataset.name,
+        nll_particles=config.particles,
+        seed=config.seed,
+        values=values,
     )
-    print(f"pictures:    {out}: {', '.join([*names, 'curves.png'])}")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
+    command_line.print_paths(out, *names, "curves.png")
     return values
 
 
