@@ -117,6 +117,14 @@ def kernel_matrix(accepted, proposal):
     return P + np.diag(1 - np.sum(P, axis=1))
 
 
+def test_from_a_state_of_weight_zero_all_proposals_of_positive_weight_are_accepted():
+    proposal = np.array([[0.1, 0.3, 0.2, 0.4], [0.2, 0.2, 0.5, 0.1], [0.3] * 3 + [0.1], [0.25] * 4])
+    matrix = finite_chain.metropolis_hastings(proposal, [0.0, 2.0, 0.0, 1.0])
+    np.testing.assert_allclose(matrix[0], [0.3, 0.3, 0.0, 0.4], rtol=1e-12)
+    np.testing.assert_allclose(matrix[:, 2], [0.0, 0.0, 0.6, 0.0], rtol=1e-12)
+    np.testing.assert_allclose(finite_chain.stationary(matrix), [0, 2 / 3, 0, 1 / 3], atol=1e-12)
+
+
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("num", [2, 5])
 def test_metropolis_hastings_has_detailed_balance(num):
