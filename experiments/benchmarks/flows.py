@@ -9,7 +9,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -120,24 +120,28 @@ def genmix_flow(model: str, num_layers: int) -> Any:
     transformer = bij.ShiftScale()
     if model == "spline":
         transformer = bij.RationalQuadratic(num_bins=BINS, bound=BOUND)
+    size = transformer.num_parameters
 
-    def layer() -> Any:
-        size = transformer.num_parameters
-        if model in ("realnvp", "spline"):
-            network = MLP(half, HIDDEN, half, num_outputs=size, activation=jax.nn.relu, rngs=rngs)
-            part = bij.coupling_layer(network, transformer, split=half)
-            order = bij.Permutation((*range(half, DIM), *range(half)))
-        else:
-            made = MADE(DIM, HIDDEN, size, rngs=rngs)
-            # As large as the peers' weights: near the identity an inverse would be found at once.
-            made.out.kernel[...] = 10 * made.out.kernel[...]
-            direction = bij.masked_autoregressive
-            part = (bij.inverse_autoregressive if model == "iaf" else direction)(made, transformer)
-            order = bij.Reverse()
-        return bij.chain([part, order])
+    def coupling() -> Any:
+        network = MLP(half, HIDDEN, half, num_outputs=size, activation=jax.nn.relu, rngs=rngs)
+        exchange = bij.Permutation((*range(half, DIM), *range(half)))
+        return bij.chain([bij.coupling_layer(network, transformer, split=half), exchange])
 
-    layers = bij.repeated([layer() for _ in range(num_layers)])
-    return transformed(StandardNormal(DIM), layers)
+    def masked(order: Sequence[int]) -> Any:
+        made = MADE(DIM, HIDDEN, size, order=order, rngs=rngs)
+        # As large as the peers' weights: near the identity an inverse would be found at once.
+        made.out.kernel[...] = 10 * made.out.kernel[...]
+        direction = bij.masked_autoregressive
+        return (bij.inverse_autoregressive if model == "iaf" else direction)(made, transformer)
+
+    if model in ("realnvp", "spline"):
+        bijector = bij.repeated([coupling() for _ in range(num_layers)])
+    else:
+        # Every other network has the entries backwards, so that no layer needs to reverse them.
+        layers = [masked(range(DIM)[:: (1, -1)[i % 2]]) for i in range(num_layers)]
+        pairs = [bij.chain(layers[i : i + 2]) for i in range(0, num_layers, 2)]
+        bijector = bij.chain(layers) if num_layers % 2 else bij.repeated(pairs)
+    return transformed(StandardNormal(DIM), bijector)
 
 
 def genmix_programs(model: str, num_layers: int, config: Config) -> Programs:
@@ -317,7 +321,10 @@ def missing() -> list[str]:
 
 
 def interleaved(programs: dict[str, Callable[[], Any]], config: Config) -> dict[str, list[float]]:
-    """Seconds a call of each contestant, measured in turn so that all see the same machine."""
+    """Seconds a call of each contestant, measured in turn so that all see the same machine.
+
+    Every other time the turn goes backwards: the first would else always follow PyTorch's threads.
+    """
     calls, seconds = {}, {name: [] for name in programs}
     for name, run in programs.items():
         run()  # compiles
@@ -325,7 +332,7 @@ def interleaved(programs: dict[str, Callable[[], Any]], config: Config) -> dict[
         run()
         calls[name] = max(1, round(config.seconds / (time.perf_counter() - begin)))
     for repeat in range(config.repeats):
-        for name, run in programs.items():
+        for name, run in list(programs.items())[:: (1, -1)[repeat % 2]]:
             if repeat >= 3 and seconds[name][0] > 2:
                 continue  # three times are enough of what takes seconds
             run()  # the contestant before may have left its threads waiting

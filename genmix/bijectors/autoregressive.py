@@ -80,9 +80,10 @@ def _checked(owner: str, network: Callable[[Event], Array], transformer: Any) ->
 def masked_autoregressive(network: Any, transformer: Transformer) -> Any:
     """MAF: y_i = f(x_i; network(y_1 ... y_i-1)), for densities: one pass from data to base.
 
-    The other direction finds y by parallel sweeps, at most one for each entry. Give the order of
-    the next layer a `Reverse` or a `Permutation`: with the same order in all, the first entry is
-    never more than f of a constant.
+    The other direction finds y by parallel sweeps, at most one for each entry. The next layer needs
+    another order, for with the same in all the first entry is never more than f of a constant: give
+    its network one, which costs nothing, or put a `Reverse` or a `Permutation` in between, which
+    leaves the layers alike, for `repeated`.
 
     Args:
         network: autoregressive in the order of its choice, such as `MADE`, with

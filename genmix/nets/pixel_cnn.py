@@ -64,8 +64,7 @@ class GatedPixelCNN(nnx.Module):
                 for i, size in enumerate(sizes)
             ]
         )
-        context = lambda: nnx.Linear(cond_size, 4 * width, rngs=rngs)
-        self.contexts = nnx.List([context() for _ in sizes] if cond_size else [])
+        self.contexts = nnx.List(pixels.contexts(cond_size, width, num_layers, rngs))
         self.hidden = nnx.Linear(width, width, rngs=rngs)
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
 
@@ -82,7 +81,7 @@ class GatedPixelCNN(nnx.Module):
         for layer, shift in zip(self.layers, self._shifts(cond), strict=True):
             v, from_above = layer.above(_pad_rows(v, layer.reach), shift)
             h = layer.beside(h, from_above)
-        return self._outputs(h)
+        return pixels.outputs(self, h)
 
     def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree:
         """Visit the pixels row by row, at about the cost of one pass over the image.
@@ -131,14 +130,11 @@ class GatedPixelCNN(nnx.Module):
                 window = jnp.concatenate([before, h[None]])
                 h = layer.beside_pixel(window, gates)
                 kept.append(window[1:])
-            result, features = choose(pixel_inputs, self._outputs(h))
+            result, features = choose(pixel_inputs, pixels.outputs(self, h))
             x = pixels.with_ones(features.astype(h.dtype))
             return (x, kept), (x, result)
 
         return visit
-
-    def _outputs(self, h: Float[Array, "*pixels width"]) -> Float[Array, "*pixels outputs"]:
-        return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
 
     def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
         return pixels.shifts(self, self.contexts, len(self.layers), cond)

@@ -55,8 +55,7 @@ class DiagonalBiLSTM(nnx.Module):
         inputs = [num_features + 1] + [width] * (num_layers - 1)
         cells = lambda: nnx.List([DiagonalCell(size, width, rngs=rngs) for size in inputs])
         self.rightwards, self.leftwards = cells(), cells()
-        context = lambda: nnx.Linear(cond_size, 4 * width, rngs=rngs)
-        self.contexts = nnx.List([context() for _ in inputs] if cond_size else [])
+        self.contexts = nnx.List(pixels.contexts(cond_size, width, num_layers, rngs))
         self.hidden = nnx.Linear(width, width, rngs=rngs)
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
 
@@ -70,7 +69,7 @@ class DiagonalBiLSTM(nnx.Module):
             other = leftwards.over_image(leftwards.gates(h if i else x)[:, ::-1])[:, ::-1]
             new = new + jnp.pad(other, ((1, 0), (0, 0), (0, 0)))[:-1]
             h = h + new if i else new
-        return self._outputs(h)
+        return pixels.outputs(self, h)
 
     def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree:
         """Visit the pixels row by row, at about the cost of one pass over the image.
@@ -122,14 +121,11 @@ class DiagonalBiLSTM(nnx.Module):
                 h = h + state[0] + other if i else state[0] + other
                 new_states.append(state)
                 seen.append(h)
-            result, features = choose(pixel_inputs, self._outputs(h))
+            result, features = choose(pixel_inputs, pixels.outputs(self, h))
             x = pixels.with_ones(features.astype(h.dtype))
             return (x, new_states), (x, seen[:-1], [h for h, _ in new_states], result)
 
         return visit
-
-    def _outputs(self, h: Float[Array, "*pixels width"]) -> Float[Array, "*pixels outputs"]:
-        return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
 
     def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
         return pixels.shifts(self, self.contexts, len(self.rightwards), cond)

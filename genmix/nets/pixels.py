@@ -47,6 +47,17 @@ def with_ones(x: Float[Array, "*pixels channels"]) -> Float[Array, "*pixels _"]:
     return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1)
 
 
+def contexts(cond_size: int, width: int, num_layers: int, rngs: nnx.Rngs) -> list[nnx.Linear]:
+    """From the condition to the four gates of each layer; empty where there is no condition."""
+    layer = lambda: nnx.Linear(cond_size, 4 * width, rngs=rngs)
+    return [layer() for _ in range(num_layers)] if cond_size else []
+
+
+def outputs(network: Any, h: Float[Array, "*pixels width"]) -> Float[Array, "*pixels outputs"]:
+    """What `network.hidden` and `network.out` make of the last layer's features."""
+    return network.out(jax.nn.relu(network.hidden(jax.nn.relu(h))))
+
+
 def shifts(
     network: Any, contexts: Sequence[nnx.Linear], num_layers: int, cond: PyTree
 ) -> list[Float[Array, "rows columns gates"]]:

@@ -68,8 +68,7 @@ class RowLSTM(nnx.Module):
         self.cells = nnx.List(
             [RowCell(width, kernel_size // 2, rngs=rngs) for _ in range(num_layers)]
         )
-        context = lambda: nnx.Linear(cond_size, 4 * width, rngs=rngs)
-        self.contexts = nnx.List([context() for _ in self.cells] if cond_size else [])
+        self.contexts = nnx.List(pixels.contexts(cond_size, width, num_layers, rngs))
         self.hidden = nnx.Linear(width, width, rngs=rngs)
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
 
@@ -81,7 +80,7 @@ class RowLSTM(nnx.Module):
         h = self.first.rows(above) + self.first.row(x)
         for cell, shift in zip(self.cells, self._shifts(cond), strict=True):
             h = h + cell.over_image(cell.inputs(h) + shift)
-        return self._outputs(h)
+        return pixels.outputs(self, h)
 
     def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree:
         """Visit the pixels row by row, at about the cost of one pass over the image.
@@ -131,14 +130,11 @@ class RowLSTM(nnx.Module):
                 states.append(pixels.lstm(cell.inputs_of_pixel(window) + from_above, c))
                 kept.append(window[1:])
                 h = h + states[-1][0]
-            result, features = choose(pixel_inputs, self._outputs(h))
+            result, features = choose(pixel_inputs, pixels.outputs(self, h))
             x = pixels.with_ones(features.astype(h.dtype))
             return (jnp.concatenate([before[1:], x[None]]), kept), (x, states, result)
 
         return visit
-
-    def _outputs(self, h: Float[Array, "*pixels width"]) -> Float[Array, "*pixels outputs"]:
-        return self.out(jax.nn.relu(self.hidden(jax.nn.relu(h))))
 
     def _shifts(self, cond: PyTree) -> list[Float[Array, "rows columns gates"]]:
         return pixels.shifts(self, self.contexts, len(self.cells), cond)

@@ -12,6 +12,9 @@ from genmix.nets.made import MADE
 
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 
+_LARGEST_BLOCK = 32
+_UNROLL = 4
+
 
 class StepwiseMADE(nnx.Module):
     """A MADE whose entries can be asked for one after the other.
@@ -44,6 +47,10 @@ class StepwiseMADE(nnx.Module):
     def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree:
         """Visit the entries in MADE's order.
 
+        They are visited in blocks. What the entries before a block say to it is one product for
+        each layer; only what the block says to itself is computed entry by entry. So the loop over
+        entries reads little memory, which is what it would wait for.
+
         Args:
             choose: (inputs of the entry, outputs of the entry) -> (result, features [1]).
             inputs: any arrays with a first axis of the entries.
@@ -52,52 +59,89 @@ class StepwiseMADE(nnx.Module):
             The results, in the entries' own order.
         """
         made, order = self.made, np.array(self.made.order)
-        steps, direct, bias = self._steps(cond)
+        num_blocks = -(-made.dim // _LARGEST_BLOCK)
+        length = -(-made.dim // num_blocks)
+        # The last block may be longer than what is left: it visits the last entry again.
+        visited = np.pad(order, (0, num_blocks * length - made.dim), mode="edge")
+        in_blocks = lambda a: a.reshape(num_blocks, length, *a.shape[1:])
+        layers = self._layers(cond, num_blocks * length)
         dtype = made.out.kernel.dtype
 
-        def visit(known: list[Array], step: tuple) -> tuple[list[Array], PyTree]:
-            entry, k, layers, (kernel, bias), skip, entry_inputs = step
-            x, *hidden = known
-            for i, (layer_kernel, layer_bias) in enumerate(layers):
-                below = x if i == 0 else hidden[i - 1].reshape(-1)
-                hidden[i] = hidden[i].at[k].set(made.activation(layer_kernel @ below + layer_bias))
-            out = (hidden[-1].reshape(-1) if hidden else x) @ kernel + bias
-            out = out if skip is None else out + x @ skip
-            result, features = choose(entry_inputs, out)
-            return [x.at[entry].set(features[0].astype(dtype)), *hidden], result
+        def visit_block(known: list[Array], step: tuple) -> tuple[list[Array], PyTree]:
+            number, layers, block_inputs = step
+            own = [jnp.zeros(len(values) // num_blocks, dtype) for values in known]
+            first = [number * len(values) for values in own]
+            given, kernels = [], []
+            for kernels_below, bias in layers:
+                given.append(sum((k @ known[i] for i, k in kernels_below.items()), bias))
+                of_block = lambda i, k: jax.lax.dynamic_slice_in_dim(k, first[i], len(own[i]), -1)
+                kernels.append({i: of_block(i, k) for i, k in kernels_below.items()})
+            steps = (jnp.arange(length), given, kernels, block_inputs)
+            own, results = jax.lax.scan(self._visit(choose), own, steps, unroll=_UNROLL)
+            update = jax.lax.dynamic_update_slice_in_dim
+            known = [update(a, b, i, 0) for a, b, i in zip(known, own, first, strict=True)]
+            return known, results
 
         # Entries and units that are not known yet are zero, so that no mask is needed.
-        known = [jnp.zeros(made.dim, dtype)]
-        known += [jnp.zeros(layer_bias.shape, dtype) for _, layer_bias in steps]
-        of_entries = jax.tree.map(lambda a: a[order], inputs)
-        xs = (order, np.arange(made.dim), steps, bias, direct, of_entries)
-        _, results = jax.lax.scan(visit, known, xs)
-        return jax.tree.map(lambda a: a[np.argsort(order)], results)
+        units = [1, *(bias.shape[-1] for _, bias in layers[:-1])]
+        known = [jnp.zeros(num_blocks * length * count, dtype) for count in units]
+        of_entries = jax.tree.map(lambda a: in_blocks(a[visited]), inputs)
+        steps = (jnp.arange(num_blocks), jax.tree.map(in_blocks, layers), of_entries)
+        _, results = jax.lax.scan(visit_block, known, steps)
+        back = np.argsort(order)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[back], results)
 
-    def _steps(self, cond: PyTree) -> tuple:
+    def _visit(self, choose: Choose) -> Callable:
+        """A step of a scan over the entries of one block."""
+
+        def visit(own: list[Array], step: tuple) -> tuple[list[Array], PyTree]:
+            i, given, kernels, entry_inputs = step
+            own = list(own)
+
+            def outputs(bias: Array, kernels: dict[int, Array]) -> Array:
+                return sum((kernel @ own[below] for below, kernel in kernels.items()), bias)
+
+            *hidden, last = zip(given, kernels, strict=True)
+            update = jax.lax.dynamic_update_slice_in_dim
+            for layer, (bias, below) in enumerate(hidden, 1):
+                units = self.made.activation(outputs(bias, below))
+                own[layer] = update(own[layer], units, i * len(units), 0)
+            result, features = choose(entry_inputs, outputs(*last))
+            own[0] = own[0].at[i].set(features[0].astype(own[0].dtype))
+            return own, result
+
+        return visit
+
+    def _layers(self, cond: PyTree, num_steps: int) -> list[tuple[dict[int, Array], Array]]:
         """Kernels and biases of what each step computes, with a first axis of the steps.
 
         Step k computes the units of degree k, in places k * b ... of their layer, where b is the
-        largest number of units of one degree; a place without a unit has zero weights.
+        largest number of units of one degree; a place without a unit has zero weights. A layer has
+        a kernel [steps, units, places] for each that it sees; the entries, in the order in which
+        they are visited, are layer 0.
         """
         made = self.made
         degrees = made.degrees()
-        places = [_places(layer, made.dim) for layer in degrees[1:-1]]
-        rows = None  # all inputs, in their own order
+        order = np.pad(made.order, (0, num_steps - made.dim), constant_values=made.dim)
+        places = [order[:, None], *(_places(layer, num_steps) for layer in degrees[1:-1])]
         shift = None if made.context is None else made.context(made.checked(cond))
         biases = lambda layer, shift: layer.bias[...] + (0 if shift is None else shift)
-        steps = []
-        for layer, place in zip(made.hidden, places, strict=True):
-            bias = biases(layer, shift)
-            kernel = layer.kernel[...] if rows is None else _take(layer.kernel[...], rows, 0)
-            steps.append((_take(kernel.T, place, 0), _take(bias, place, 0)))
-            rows, shift = place.reshape(-1), None
-        columns = np.array(made.order)[:, None] + made.dim * np.arange(made.num_outputs)
-        by_step = lambda kernel: jnp.moveaxis(kernel[:, columns], 1, 0)
-        kernel = made.out.kernel[...]
-        kernel = by_step(kernel if rows is None else _take(kernel, rows, 0))
-        skip = None if made.direct is None else by_step(made.direct.kernel[...])
-        return steps, skip, (kernel, biases(made.out, shift)[columns])
+        between = lambda kernel, rows, columns: _take(
+            _take(kernel.T, columns, 0), rows.reshape(-1), -1
+        )
+        layers = []
+        for i, layer in enumerate(made.hidden):
+            bias = _take(biases(layer, shift if i == 0 else None), places[i + 1], 0)
+            layers.append(({i: between(layer.kernel[...], places[i], places[i + 1])}, bias))
+        outputs = order[:, None] + made.dim * np.arange(made.num_outputs)
+        outputs[made.dim :] = made.dim * made.num_outputs
+        last = len(made.hidden)
+        kernels = {last: between(made.out.kernel[...], places[last], outputs)}
+        if made.direct is not None:
+            direct = between(made.direct.kernel[...], places[0], outputs)
+            kernels[0] = kernels[0] + direct if last == 0 else direct
+        bias = _take(biases(made.out, None if made.hidden else shift), outputs, 0)
+        return [*layers, (kernels, bias)]
 
 
 def _places(degrees: np.ndarray, num_steps: int) -> np.ndarray:
