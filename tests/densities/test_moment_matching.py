@@ -47,6 +47,24 @@ def test_monte_carlo_gradients_come_near():
     assert np.all(np.abs(result.average - family.natural_from_mean(mean)) < 5 * error)
 
 
+def test_the_average_is_that_of_the_last_half_and_the_gap_that_of_all_parameters():
+    family, mean = exponential_families.normal, (jnp.array(0.3), jnp.array(1.2))
+    start, sizes = (jnp.array(0.0), jnp.array(-0.5)), np.array([0.1, 0.2, 0.1, 0.05, 0.1])
+    args = jax.random.key(0), mean, start, moment_matching.exact(family), sizes
+    result = moment_matching.match(*args)
+    natural, visited, gaps = np.array(start), [], []
+    for size in sizes:
+        variance = -0.5 / natural[1]
+        loc = natural[0] * variance
+        gap = np.array(mean) - [loc, loc**2 + variance]
+        gaps.append(np.sqrt(np.sum(gap**2)))
+        natural = natural + size * gap
+        visited.append(natural)
+    np.testing.assert_allclose(result.gap, gaps, rtol=1e-10)
+    np.testing.assert_allclose(jnp.stack(result.natural), natural, rtol=1e-10)
+    np.testing.assert_allclose(jnp.stack(result.average), np.mean(visited[2:], axis=0), rtol=1e-10)
+
+
 def test_the_carry_reaches_the_expectation():
     family = exponential_families.bernoulli
 

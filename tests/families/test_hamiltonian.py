@@ -16,13 +16,13 @@ X = jnp.asarray(linear_gaussian.X, jnp.float32)
 
 
 class WideMomentum(nnx.Module):
-    """A reverse model that knows nothing: N(0, 1.5^2)."""
+    """A reverse model that knows little: N(z / 4, 1.5^2)."""
 
     def log_prob(self, x, cond: Any = None):
         z, data = cond
         assert z.shape == (2,)
         assert data.shape == (3,)
-        return jnp.sum(normal.log_prob(x, 0.0, 1.5))
+        return jnp.sum(normal.log_prob(x, z / 4, 1.5))
 
 
 def refined(**options):
@@ -52,6 +52,19 @@ def test_leapfrog_preserves_volume_and_runs_backwards():
     back = flat(end.at[2:].multiply(-1)).at[2:].multiply(-1)
     np.testing.assert_allclose(back, start, atol=1e-5)
     assert jnp.max(jnp.abs(end - start)) > 0.1
+
+
+def test_leapfrog_keeps_the_energy_of_the_joint_density():
+    model = refined(num_leapfrog=40, step_size=0.03)
+    parts = model.model
+    log_joint = lambda z: parts.prior.log_prob(z, None) + parts.likelihood.log_prob(X, z)
+    z, momentum = jnp.array([0.3, -0.4]), jnp.array([0.8, 0.1])
+    end, end_momentum = model._leapfrog(z, momentum, X)
+    risen = log_joint(end) - log_joint(z)
+    spent = 0.5 * (jnp.sum(end_momentum**2) - jnp.sum(momentum**2))
+    np.testing.assert_allclose(model.step_size, 0.03, rtol=1e-5)
+    assert abs(risen) > 0.3
+    assert abs(risen - spent) < 0.01
 
 
 def test_every_parameter_has_a_gradient():
