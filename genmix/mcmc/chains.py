@@ -21,7 +21,8 @@ from jaxtyping import Array, Key, PyTree, UInt32
 
 from genmix.mcmc import noise, record, threefry
 
-_BLOCK_BYTES = 2**18  # noise that is drawn at once stays in a core's cache
+_BLOCK_BYTES = 2**20  # noise that is drawn at once stays in a core's cache
+_MOST_BYTES = 2**28  # and beyond this is drawn for two steps
 
 
 class Chains(NamedTuple):
@@ -146,32 +147,31 @@ def fold(
     that is one number is averaged over the steps, [chains] each.
     """
     num_chains = chains.ids.shape[0]
-    draw, move, bytes_per_step = _randomness(chains, kernel, chains_last)
+    draw, at, move, bytes_per_step = _randomness(chains, kernel, chains_last)
+    length = _block_length(num_steps, bytes_per_step)
+    offset = (chains.step % np.uint32(length)).astype(jnp.int32)
     state = to_layout(chains.state, chains_last)
-    like = jax.eval_shape(lambda s: move(draw(jnp.zeros((), jnp.uint32)), s)[1], state)
+    like = jax.eval_shape(lambda s: move(at(draw(chains.step, length), offset), s)[1], state)
     sums = {name: jnp.zeros(num_chains) for name in _numbers(like)}
 
-    def one(carry, inputs):
-        state, carried, sums = carry
-        step, random = inputs
-        state, info = move(random, state)
-        sums = {name: sums[name] + x for name, x in _numbers(info).items()}
-        return (state, update(carried, step, state), sums), None
+    def block(i, carry):
+        """The steps of this run in the i-th block of `length` steps, counted from its first."""
+        first = i * length - offset
+        random = draw(chains.step + first.astype(jnp.uint32), length)
+        begin, end = jnp.maximum(0, -first), jnp.minimum(length, num_steps - first)
 
-    def block(carry, first, length):
-        steps = first + jnp.arange(length, dtype=jnp.int32)
-        random = draw(chains.step + steps.astype(jnp.uint32))
-        return jax.lax.scan(one, carry, (steps, random))[0]
+        def one(j, carry):
+            # A step's randomness is carried to it, so that XLA computes it once and not again in
+            # each of the loops that it makes of a transition.
+            state, carried, sums, now = carry
+            state, info = move(now, state)
+            sums = {name: sums[name] + x for name, x in _numbers(info).items()}
+            return state, update(carried, first + j, state), sums, at(random, j + 1)
 
-    length = _block_length(num_steps, bytes_per_step)
-    num_blocks, rest = divmod(num_steps, length)
-    carry, _ = jax.lax.scan(
-        lambda carry, i: (block(carry, i * length, length), None),
-        (state, carried, sums),
-        jnp.arange(num_blocks, dtype=jnp.int32),
-    )
-    if rest:
-        carry = block(carry, num_blocks * length, rest)
+        return jax.lax.fori_loop(begin, end, one, (*carry, at(random, begin)))[:3]
+
+    num_blocks = (offset + num_steps + length - 1) // length
+    carry = jax.lax.fori_loop(0, num_blocks, block, (state, carried, sums))
     state, carried, sums = carry
     state = from_layout(state, chains_last)
     means = {name: x / num_steps for name, x in sums.items()}
@@ -180,8 +180,14 @@ def fold(
 
 def _randomness(
     chains: Chains, kernel: Any, chains_last: bool
-) -> tuple[Callable[..., Any], Callable[..., Any], int]:
-    """(steps -> their randomness, move of all chains, bytes of randomness for each step)."""
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any], int]:
+    """How chains get their randomness.
+
+    Returns:
+        (first, length) -> the randomness of a block of steps, `first` and `length` being even;
+        (block, j) -> that of its j-th step; (randomness, state) -> (state, info) for all chains;
+        bytes of randomness for each step.
+    """
     axis = -1 if chains_last else 0
     num_chains = chains.ids.shape[0]
     if hasattr(kernel, "noise") and hasattr(kernel, "move"):
@@ -193,17 +199,28 @@ def _randomness(
                 f"{num_chains} chains of {total} random numbers a step are more than the counter "
                 "can number (2**32): run fewer chains at once."
             )
-        draw = partial(noise.block, chains.stream, index=chains.ids, spec=spec)
+
+        def draw(first, length):
+            pairs = first // np.uint32(2) + jnp.arange(length // 2, dtype=jnp.uint32)
+            return noise.block(chains.stream, pairs, chains.ids, spec, chains_last=chains_last)
+
+        at = lambda block, j: noise.at(block, spec, j)
         move = jax.vmap(kernel.move, in_axes=axis, out_axes=axis)
-        return partial(draw, chains_last=chains_last), move, 4 * total * num_chains
+        return draw, at, move, 4 * total * num_chains
 
-    def keys(steps):
-        key = jax.random.wrap_key_data(chains.stream, impl="threefry2x32")
-        of_chain = lambda step_key: jax.vmap(lambda i: jax.random.fold_in(step_key, i))(chains.ids)
-        at_step = lambda step: of_chain(jax.random.fold_in(key, step))
-        return jax.vmap(at_step)(steps) if steps.ndim else at_step(steps)
+    key = jax.random.wrap_key_data(chains.stream, impl="threefry2x32")
 
-    return keys, jax.vmap(kernel.step, in_axes=(0, axis), out_axes=axis), 8 * num_chains
+    def keys(first, length):
+        steps = first + jnp.arange(length, dtype=jnp.uint32)
+        at_step = lambda step: jax.random.fold_in(key, step)
+        of_chain = lambda step: jax.vmap(partial(jax.random.fold_in, at_step(step)))(chains.ids)
+        return jax.random.key_data(jax.vmap(of_chain)(steps))
+
+    def step(data, state):
+        return kernel.step(jax.random.wrap_key_data(data, impl="threefry2x32"), state)
+
+    at = lambda block, j: jax.lax.dynamic_index_in_dim(block, j, keepdims=False)
+    return keys, at, jax.vmap(step, in_axes=(0, axis), out_axes=axis), 8 * num_chains
 
 
 def _numbers(info: Any) -> dict[str, Any]:
@@ -217,7 +234,12 @@ def _numbers(info: Any) -> dict[str, Any]:
 
 
 def _block_length(num_steps: int, bytes_per_step: int) -> int:
-    """Steps to draw at once: the largest divisor of num_steps that fits, unless that is small."""
-    most = max(1, min(num_steps, _BLOCK_BYTES // max(bytes_per_step, 1)))
-    divisor = max(n for n in range(1, most + 1) if num_steps % n == 0)
+    """Steps to draw at once, an even number: as many as fit, at best a divisor of num_steps.
+
+    Four at least, unless they take much memory: of one pair alone XLA computes the parts apart.
+    """
+    least = 4 if bytes_per_step <= _MOST_BYTES // 4 else 2
+    fitting = min(num_steps, _BLOCK_BYTES // max(bytes_per_step, 1))
+    most = max(least, (fitting + 1) // 2 * 2)
+    divisor = max((n for n in range(2, most + 1, 2) if num_steps % n == 0), default=2)
     return divisor if 2 * divisor > most else most

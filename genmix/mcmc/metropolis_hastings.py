@@ -46,9 +46,9 @@ def accept(uniform: Array, log_ratio: Array, new: AnyState, old: AnyState) -> tu
     is_off_support = new_value == -jnp.inf
     is_divergent = (jnp.isnan(log_ratio) | (new_value == jnp.inf)) & ~is_off_support
     log_ratio = jnp.where(is_divergent | is_off_support, -jnp.inf, log_ratio)
-    is_accepted = jnp.log(uniform) < log_ratio
-    state = jax.tree.map(lambda n, o: jnp.where(is_accepted, n, o), new, old)
     rate = jnp.exp(jnp.minimum(log_ratio, 0.0))
+    is_accepted = uniform < rate
+    state = jax.tree.map(lambda n, o: jnp.where(is_accepted, n, o), new, old)
     invalid = ~jnp.isfinite(old_value)
     return state, Info(rate, is_accepted, is_divergent, is_off_support, invalid)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Key, PyTree
+from jaxtyping import Array, Int32, Key, PyTree, UInt32
 
 from genmix.mcmc import threefry
 
@@ -39,22 +39,24 @@ def size(spec: Noise) -> int:
 
 def draw(key: Key[Array, ""], spec: Noise) -> Noise:
     """Noise of one transition."""
-    return block(threefry.stream(key), np.uint32(0), jnp.zeros(1, jnp.uint32), spec, squeeze=True)
+    first = jnp.zeros(1, jnp.uint32)
+    drawn = at(block(threefry.stream(key), first, first, spec), spec, jnp.int32(0))
+    return jax.tree.map(lambda a: a[0], drawn)
 
 
 def block(
     stream: threefry.Stream,
-    steps: Array | np.uint32,
-    index: Array,
+    pairs: UInt32[Array, " pairs"],
+    index: UInt32[Array, " chains"],
     spec: Noise,
     *,
     chains_last: bool = False,
-    squeeze: bool = False,
 ) -> Noise:
-    """Noise of some chains for some steps: leaves [*steps, chains, ...] or [*steps, ..., chains].
+    """Noise of some chains for pairs of steps, complex: [pairs, chains, ...], or chains last.
 
-    A number depends on the stream, the step, the chain's index and its place in the spec; not on
-    which others are drawn with it. `squeeze` drops the axis of a single chain.
+    The first step of a pair, 2 * pair, has the real parts and the second the imaginary ones: see
+    `at`. A number depends on the stream, the step, the chain's index and its place in the spec; not
+    on which others are drawn with it.
     """
     total = size(spec)
 
@@ -66,21 +68,29 @@ def block(
         place = first + jnp.arange(sum(sizes), dtype=jnp.uint32)
         start = index * np.uint32(total)
         low = place[:, None] + start[None, :] if chains_last else start[:, None] + place[None, :]
-        high = jnp.asarray(steps, jnp.uint32)
-        low = jnp.broadcast_to(low, high.shape + low.shape)
-        high = jnp.broadcast_to(high[..., None, None], low.shape)
+        low = jnp.broadcast_to(low, pairs.shape + low.shape)
+        high = jnp.broadcast_to(pairs[:, None, None], low.shape)
         flat = generate(stream, high, low, jnp.result_type(*leaves))
-        axis = flat.ndim - 2 if chains_last else flat.ndim - 1
-        parts = jnp.split(flat, np.cumsum(sizes)[:-1], axis=axis)
+        axis = 1 if chains_last else 2
         shaped = []
+        parts = jnp.split(flat, np.cumsum(sizes)[:-1], axis=axis)
         for part, leaf in zip(parts, leaves, strict=True):
             shape = part.shape[:axis] + leaf.shape + part.shape[axis + 1 :]
-            part = part.reshape(shape).astype(leaf.dtype)
-            shaped.append(part[0] if squeeze else part)
+            shaped.append(part.reshape(shape))
         return jax.tree.unflatten(structure, shaped)
 
     num_normal = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(spec.normal))
     return Noise(
-        numbers(threefry.normal, spec.normal, 0),
-        numbers(threefry.uniform, spec.uniform, num_normal),
+        numbers(threefry.normals, spec.normal, 0),
+        numbers(threefry.uniforms, spec.uniform, num_normal),
     )
+
+
+def at(block: Noise, spec: Noise, step: Int32[Array, ""]) -> Noise:
+    """The noise of one step of a block, counted from its first: leaves lose the axis of pairs."""
+
+    def part(pairs: Array, like: jax.ShapeDtypeStruct) -> Array:
+        both = jax.lax.dynamic_index_in_dim(pairs, step // 2, keepdims=False)
+        return jnp.where(step % 2 == 0, both.real, both.imag).astype(like.dtype)
+
+    return jax.tree.map(part, block, spec)

@@ -44,11 +44,10 @@ class DualAveraging(NamedTuple):
     centre: Array  # where log_step is drawn to
 
 
-def dual_averaging(step_size: Array) -> DualAveraging:
-    """Search from a first step size, drawn to ten times that."""
-    log_step = jnp.log(step_size)
+def dual_averaging(log_step: Array, centre: Array) -> DualAveraging:
+    """Search from a first step size, drawn to exp(centre)."""
     zero = jnp.zeros_like(log_step)
-    return DualAveraging(log_step, zero, zero, zero, log_step + np.log(10.0))
+    return DualAveraging(log_step, zero, zero, zero, centre)
 
 
 def update(search: DualAveraging, acceptance_rate: Array, target: float) -> DualAveraging:
@@ -161,7 +160,9 @@ def _run(chains, arrays, *, constants, num_steps, target, covariance, is_split):
 
         def close(search, preconditioner, spread):
             del preconditioner
-            search = dual_averaging(jnp.exp(search.log_mean))
+            # Drawn to where the search was, not to ten times that as at first: those windows that
+            # are short would end before it is back.
+            search = dual_averaging(search.log_mean, search.log_mean)
             return search, factor(spread), jax.tree.map(jnp.zeros_like, spread)
 
         like = summary.flat(chains.state.position, chains_last=False)[0]
@@ -171,7 +172,8 @@ def _run(chains, arrays, *, constants, num_steps, target, covariance, is_split):
         preconditioner = kernel.preconditioner
         if not is_fixed:
             preconditioner = widen(preconditioner.astype(like.dtype), shape)
-        search = dual_averaging(kernel.step_size.astype(jnp.result_type(float)))
+        log_step = jnp.log(kernel.step_size.astype(jnp.result_type(float)))
+        search = dual_averaging(log_step, log_step + np.log(10.0))
         carry, report = jax.lax.scan(
             step, (chains, search, preconditioner, spread), (in_window, is_end)
         )
