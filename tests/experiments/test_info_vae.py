@@ -12,6 +12,8 @@ from genmix import data
 TINY: dict[str, Any] = {
     "steps": 4,
     "hidden": 4,
+    "width": 2,
+    "layers": 2,
     "latent": 2,
     "particles": 5,
     "events": 50,
@@ -25,12 +27,13 @@ def test_a_short_run(tmp_path, capsys):
     rows = info_vae.main(config)
     out = tmp_path / "run"
     assert json.loads((out / "results.json").read_text())["rows"] == rows
-    assert [row["model"] for row in rows] == ["VAE", "AAE"]
+    assert [row["model"] for row in rows] == 2 * ["VAE", "AAE"]
+    assert [row["decoder"] for row in rows] == ["mlp", "mlp", "pixelcnn", "pixelcnn"]
     for row in rows:
         rate = row["information"] + row["marginal_kl"]
         np.testing.assert_allclose(row["elbo"], row["reconstruction"] - rate, rtol=1e-4)
         assert row["information"] < np.log(50) + 1e-3
-    assert (out / "samples.png").is_file()
+    assert all((out / f"samples-{name}.png").is_file() for name in config.decoder)
     assert "I(x; z)" in capsys.readouterr().out
 
 
@@ -56,6 +59,7 @@ def test_objectives_are_weighed_sums_of_two_terms():
     ("options", "message"),
     [
         ({"latent": 0}, "latent must be at least 1, got 0"),
+        ({"layers": 0}, "layers must be at least 1, got 0"),
         ({"batch_size": 1}, "batch_size must be at least 2 for an MMD, got 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
     ],
