@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.bounds import reparameterized, sticking_the_landing
+from genmix.bounds import elbo, iwae, reparameterized, sticking_the_landing
 from genmix.bounds.log_weight import Draw, Estimate, Weigh, map_particles, particles
 from genmix.capabilities import require_log_prob
 
@@ -59,11 +59,19 @@ def path_factors(bound: Bound, log_weights: Float[Array, " k"]) -> Float[Array, 
 
     With a bound L and its gradient a_i = dL / dlog w_i, the score term E[a_i dlog q(z_i)/dphi] is,
     reparameterized again, -(d a_i / dlog w_i) dlog w_i / dz_i. So paths count a_i - H_ii in place
-    of a_i: squared normalized weights for the importance-weighted bound.
+    of a_i: squared normalized weights for the importance-weighted bound. That and the ELBO take k
+    operations, other bounds a Hessian of k x k.
     """
-    gradient, hessian = jax.grad(bound)(log_weights), jax.hessian(bound)(log_weights)
+    gradient = jax.grad(bound)(log_weights)
     reached = gradient > 0
-    return jnp.where(reached, 1 - jnp.diag(hessian) / jnp.where(reached, gradient, 1), 0)
+    if bound is iwae.bound:
+        factors = gradient
+    elif bound is elbo.bound:
+        factors = jnp.ones_like(gradient)
+    else:
+        curvature = jnp.diag(jax.hessian(bound)(log_weights))
+        factors = 1 - curvature / jnp.where(reached, gradient, 1)
+    return jnp.where(reached, factors, 0)
 
 
 def estimate(key: Key[Array, ""], weigh: Weigh, bound: Bound, *, num_particles: int) -> Estimate:

@@ -44,7 +44,10 @@ def log_beta(a: Scalars, b: Scalars) -> Float[Array, "*d"]:
 
     Source: Didonato & Morris (1992), ACM TOMS Algorithm 708, functions BETALN and BCORR.
     """
-    a, b = jnp.minimum(a, b), jnp.maximum(a, b)
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    # Not minimum and maximum, whose gradient where a = b is a mean of both: the second derivative
+    # would be wrong there.
+    a, b = jnp.where(a <= b, a, b), jnp.where(a <= b, b, a)
     correction = _stirling_error(a) + (_stirling_error(b) - _stirling_error(a + b))
     log_ratio = jnp.log(b) - jnp.log(a)
     leading = 0.5 * (LOG_TWO_PI - jnp.log(b)) - (a - 0.5) * log_ratio

@@ -258,9 +258,7 @@ def _beta_statistics(x: Array) -> tuple[Array, Array]:
 
 def _beta_log_partition(natural: tuple[Array, Array]) -> Array:
     a, b = natural[0] + 1, natural[1] + 1
-    # Not beta.log_beta: its second derivative, here the covariance of T, is wrong at a = b.
-    value = jnp.sum(gammaln(a) + gammaln(b) - gammaln(a + b))
-    return _where_all((a > 0) & (b > 0), value)
+    return _where_all((a > 0) & (b > 0), jnp.sum(beta_density.log_beta(a, b)))
 
 
 def _beta_natural(mean: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -141,6 +141,18 @@ def test_doubly_reparameterized_weights_are_squared():
     )
 
 
+@pytest.mark.parametrize("bound", [iwae.bound, elbo.bound])
+def test_path_factors_without_a_hessian_are_those_of_the_hessian(bound):
+    """Impossible particles among them, and with nothing but such."""
+    log_weights = jnp.asarray(np.random.default_rng(5).normal(scale=3.0, size=30))
+    some = log_weights.at[jnp.array([2, 7])].set(-jnp.inf)
+    none = jnp.full(30, -jnp.inf)
+    for weights in (log_weights, some, none):
+        general = doubly_reparameterized.path_factors(lambda w: bound(w), weights)
+        fast = doubly_reparameterized.path_factors(bound, weights)
+        np.testing.assert_allclose(fast, general, rtol=1e-5, atol=1e-7)
+
+
 def test_resampled_vr_max_follows_the_largest_weight():
     _, gradients = draws(resampled.estimate, vr_max.bound, conjugate.PARAMETERS, 5, 200)
     assert all(jnp.all(jnp.isfinite(g)) for g in gradients.values())

@@ -95,6 +95,17 @@ def test_log_beta_and_its_gradient_match_scipy():
 
 
 @pytest.mark.usefixtures("x64")
+def test_second_derivatives_of_log_beta_match_scipy():
+    """At a = b, too, where its two arguments are exchanged."""
+    a, b = (jnp.array(v.ravel()) for v in np.meshgrid(*[[0.1, 3.0, 9.99, 10.0, 50.0, 1e3]] * 2))
+    hessian = jax.vmap(jax.hessian(beta.log_beta, argnums=(0, 1)))(a, b)
+    of_sum = special.polygamma(1, a + b)
+    of_a, of_b = (special.polygamma(1, v) - of_sum for v in (a, b))
+    expected = [[of_a, -of_sum], [-of_sum, of_b]]
+    np.testing.assert_allclose(np.asarray(hessian), expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.usefixtures("x64")
 def test_log_beta_obeys_its_recurrence_across_the_switch_to_the_series():
     """B(a + 1, b) = B(a, b) a / (a + b); from 10 on a series serves, below it does not."""
     a, b = jnp.linspace(9.01, 9.99, 50), jnp.full(50, 30.0)
