@@ -4,7 +4,6 @@ Defaults train three small games in a few minutes on two CPU cores, with picture
 """
 
 import dataclasses
-import datetime
 import math
 import time
 from pathlib import Path
@@ -354,25 +353,16 @@ def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     for name in config.dataset:
         load(name, config)  # so that nothing is written if one of them is not there
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "gan" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "data_dir"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=False)
+    out = run_directory.begin("gan", config)
     rows = [row for name in config.dataset for row in run(config, name, out)]
     print_tables(rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "shares of 1; seconds",
-            "rows": rows,
-            "samples": config.samples,
-            "seed": config.seed,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
+    run_directory.write_results(
+        out,
+        start,
+        units="shares of 1; seconds",
+        rows=rows,
+        samples=config.samples,
+        seed=config.seed,
     )
     print(f"pictures and figures: {out}")
     return rows
