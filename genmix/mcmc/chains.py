@@ -205,7 +205,10 @@ def _randomness(
             return noise.block(chains.stream, pairs, chains.ids, spec, chains_last=chains_last)
 
         at = lambda block, j: noise.at(block, spec, j)
-        move = jax.vmap(kernel.move, in_axes=axis, out_axes=axis)
+        if hasattr(kernel, "move_all"):
+            move = partial(kernel.move_all, axis=axis)
+        else:
+            move = jax.vmap(kernel.move, in_axes=axis, out_axes=axis)
         return draw, at, move, 4 * total * num_chains
 
     key = jax.random.wrap_key_data(chains.stream, impl="threefry2x32")

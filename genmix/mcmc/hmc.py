@@ -1,6 +1,7 @@
 """Hamiltonian Monte Carlo: a trajectory of leapfrog steps from a fresh momentum, corrected."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -34,17 +35,29 @@ class Kernel:
         return Noise(normal=noise.like(state.position), uniform=noise.scalar())
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
-        new, momentum = self.trajectory(state, noise.normal)
-        log_ratio = new.logdensity - state.logdensity
-        log_ratio += _kinetic(noise.normal) - _kinetic(momentum)
-        log_ratio = jnp.where(log_ratio < -_MAX_ENERGY_ERROR, jnp.nan, log_ratio)
-        return metropolis_hastings.accept(noise.uniform, log_ratio, new, state)
+        return self._move(noise, state, lambda f: f)
 
-    def trajectory(self, state: State, momentum: PyTree) -> tuple[State, PyTree]:
+    def move_all(self, noise: Noise, states: State, axis: int) -> tuple[State, Info]:
+        """`move` of many chains, which are `axis` of every array.
+
+        A map of `move` would put chains first in the loop over leapfrog steps, whatever the axis.
+        """
+        return self._move(noise, states, lambda f: jax.vmap(f, in_axes=axis, out_axes=axis))
+
+    def _move(self, noise: Noise, state: State, over: Callable) -> tuple[State, Info]:
+        new, momentum = self.trajectory(state, noise.normal, over)
+        return over(_accept)(noise, state, new, momentum)
+
+    def trajectory(
+        self, state: State, momentum: PyTree, over: Callable = lambda f: f
+    ) -> tuple[State, PyTree]:
         """Where num_leapfrog steps lead: the state there, and the momentum.
 
         Momentum is in the coordinates in which it is standard normal. Inside, the log-density
         itself is not needed, so it is evaluated at the end alone.
+
+        Args:
+            over: maps a function of one chain over those that there are.
         """
 
         def kick(momentum, grad, fraction):
@@ -55,16 +68,21 @@ class Kernel:
             step = preconditioner.apply(self.preconditioner, momentum)
             return jax.tree.map(lambda x, v: x + self.step_size * v, position, step)
 
-        def leapfrog(_, carry):
-            position, momentum = carry
+        def begin(state, momentum):
+            return state.position, kick(momentum, state.logdensity_grad, 0.5)
+
+        def leapfrog(position, momentum):
             position = drift(position, momentum)
             _, grad = target.value_and_grad(self.logdensity_fn, position)
             return position, kick(momentum, grad, 1.0)
 
-        carry = state.position, kick(momentum, state.logdensity_grad, 0.5)
-        position, momentum = jax.lax.fori_loop(0, self.num_leapfrog - 1, leapfrog, carry)
-        new = self.init(drift(position, momentum))
-        return new, kick(momentum, new.logdensity_grad, 0.5)
+        def end(position, momentum):
+            new = self.init(drift(position, momentum))
+            return new, kick(momentum, new.logdensity_grad, 0.5)
+
+        carry = over(begin)(state, momentum)
+        step = lambda _, carry: over(leapfrog)(*carry)
+        return over(end)(*jax.lax.fori_loop(0, self.num_leapfrog - 1, step, carry))
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         return self.move(noise.draw(key, self.noise(state)), state)
@@ -96,6 +114,13 @@ def build(
         raise ValueError(f"num_leapfrog must be at least 1, got {num_leapfrog}.")
     tril = preconditioner.factor("inverse_mass", inverse_mass)
     return Kernel(target.as_pytree(logdensity_fn), jnp.asarray(step_size), tril, num_leapfrog)
+
+
+def _accept(noise: Noise, state: State, new: State, momentum: PyTree) -> tuple[State, Info]:
+    log_ratio = new.logdensity - state.logdensity
+    log_ratio += _kinetic(noise.normal) - _kinetic(momentum)
+    log_ratio = jnp.where(log_ratio < -_MAX_ENERGY_ERROR, jnp.nan, log_ratio)
+    return metropolis_hastings.accept(noise.uniform, log_ratio, new, state)
 
 
 def _kinetic(momentum: PyTree) -> Array:
