@@ -5,10 +5,8 @@ reverse KL; every flow with a density is fitted to points. Defaults take minutes
 """
 
 import dataclasses
-import datetime
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,16 +15,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import rich.box
-from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
+from experiments.plane.energies import ENERGIES, LOG_Z, grid, log_z_of_walled, walled
+from experiments.plane.flows import (
+    density_bijector,
+    drawn,
+    elementary,
+    log_probs,
+    member,
+    stack,
+)
 from genmix import bijectors as bij
 from genmix import command_line
 from genmix.data import toy_2d
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal, transformed
-from genmix.nets import MADE, MLP
 from genmix.training import Fit, Plan, Player, Term, fit, run_directory
 
 Elementary = Literal["planar", "radial"]
@@ -36,11 +41,6 @@ Shape = Literal[
 Density = Literal[
     "nice", "realnvp", "glow", "maf", "spline", "spline-maf", "naf", "planar", "sylvester"
 ]
-
-WALL = 0.1
-"""Scale of the walls that make U2 to U4 proper: half a normal density beyond |z1| = 4."""
-LOG_Z = {"U1": 1.8775, "U2": 2.0821, "U3": 2.6417, "U4": 2.7107}
-"""Log of the integral of exp(-U), in nats; of U2 to U4 over |z1| <= 4, without the walls."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +89,7 @@ class Config:
     """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
+        command_line.require(self, positive=("learning_rate",))
         least = {"steps": 1, "energy_steps": 1, "batch_size": 1, "draws": 2}
         least["points"] = max(5, self.batch_size)
         for name, value in least.items():
@@ -96,129 +97,6 @@ class Config:
                 raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
         if min(self.layers, default=1) < 1:
             raise ValueError(f"layers must be at least 1, got {self.layers}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
-
-
-def u1(z):
-    square = jnp.sum(z**2)
-    radius = jnp.sqrt(jnp.where(square > 0, square, 1e-12))
-    sides = jnp.logaddexp(-0.5 * ((z[0] - 2) / 0.6) ** 2, -0.5 * ((z[0] + 2) / 0.6) ** 2)
-    return 0.5 * ((radius - 2) / 0.4) ** 2 - sides
-
-
-def u2(z):
-    return 0.5 * ((z[1] - _wave(z)) / 0.4) ** 2
-
-
-def u3(z):
-    lower = _wave(z) - 3 * jnp.exp(-0.5 * ((z[0] - 1) / 0.6) ** 2)
-    return _two_ridges(z, _wave(z), lower, 0.35)
-
-
-def u4(z):
-    lower = _wave(z) - 3 * jax.nn.sigmoid((z[0] - 1) / 0.3)
-    return _two_ridges(z, _wave(z), lower, 0.4)
-
-
-def _wave(z):
-    return jnp.sin(math.pi / 2 * z[0])
-
-
-def _two_ridges(z, first, second, scale):
-    return -jnp.logaddexp(
-        -0.5 * ((z[1] - first) / scale) ** 2, -0.5 * ((z[1] - second) / 0.35) ** 2
-    )
-
-
-ENERGIES: dict[str, Callable[[jax.Array], jax.Array]] = {"U1": u1, "U2": u2, "U3": u3, "U4": u4}
-"""Source: Rezende & Mohamed (2015), arXiv:1505.05770, table 1."""
-
-
-def walled(name: str) -> Callable[[jax.Array], jax.Array]:
-    """An energy with a finite integral over the plane."""
-    beyond = lambda z: jax.nn.relu(jnp.abs(z[0]) - 4)
-    wall = lambda z: 0.0 if name == "U1" else 0.5 * (beyond(z) / WALL) ** 2
-    return lambda z: ENERGIES[name](z) + wall(z)
-
-
-def grid(low: float, high: float, size: int) -> jax.Array:
-    """Centres of the cells of a square, [size * size, 2]; the first coordinate varies fastest."""
-    centres = low + (high - low) * (jnp.arange(size) + 0.5) / size
-    x, y = jnp.meshgrid(centres, centres)
-    return jnp.stack([x.reshape(-1), y.reshape(-1)], axis=1)
-
-
-def log_z_of_walled(name: str) -> float:
-    """By the sum over a fine grid."""
-    size, low, high = 1600, -8.0, 8.0
-    log_p = -jax.lax.map(walled(name), grid(low, high, size), batch_size=2**16)
-    return float(jax.nn.logsumexp(log_p)) + 2 * math.log((high - low) / size)
-
-
-def stack(make: Callable[[nnx.Rngs], Any], count: int, seed: int) -> Any:
-    """So many modules of one structure as one pytree, with a leading axis."""
-    flows = [make(nnx.Rngs(seed + i)) for i in range(count)]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *flows)
-
-
-def elementary(name: str, num_layers: int, rngs: nnx.Rngs) -> Any:
-    kind = bij.Planar if name == "planar" else bij.Radial
-    layers = bij.repeated([kind(2, rngs=rngs) for _ in range(num_layers)])
-    return transformed(StandardNormal(2), bij.chain([bij.Affine(2), layers]))
-
-
-def density_bijector(name: str, rngs: nnx.Rngs) -> Any:
-    """A bijector from z to x; the conditioners have two hidden layers of 64."""
-
-    def coupling(transformer: Any) -> Any:
-        size, relu = transformer.num_parameters, jax.nn.relu
-        network = MLP(1, (64, 64), 1, num_outputs=size, activation=relu, rngs=rngs)
-        return bij.coupling_layer(network, transformer, split=1)
-
-    def made(transformer: Any) -> Any:
-        return MADE(2, (64, 64), transformer.num_parameters, rngs=rngs)
-
-    spline, sigmoids = bij.RationalQuadratic(num_bins=16, bound=3.0), bij.DeepSigmoid(num_units=16)
-    turned = lambda part: bij.inverse(bij.chain([part, bij.Affine(2)]))
-    makers: dict[str, tuple[int, Callable[[], list[Any]]]] = {
-        "nice": (8, lambda: [coupling(bij.Shift()), bij.Reverse()]),
-        "realnvp": (8, lambda: [coupling(bij.ShiftScale()), bij.Reverse()]),
-        "glow": (
-            8,
-            lambda: [
-                coupling(bij.ShiftScale()),
-                bij.InvertibleConvolution(2, rngs=rngs),
-                bij.ActNorm(2),
-            ],
-        ),
-        "maf": (
-            8,
-            lambda: [
-                bij.masked_autoregressive(made(bij.ShiftScale()), bij.ShiftScale()),
-                bij.Reverse(),
-            ],
-        ),
-        "spline": (4, lambda: [coupling(spline), bij.Reverse()]),
-        "spline-maf": (
-            2,
-            lambda: [bij.masked_autoregressive(made(spline), spline), bij.Reverse()],
-        ),
-        "naf": (
-            2,
-            lambda: [
-                bij.inverse(bij.inverse_autoregressive(made(sigmoids), sigmoids)),
-                bij.Reverse(),
-            ],
-        ),
-        "planar": (32, lambda: [turned(bij.Planar(2, rngs=rngs))]),
-        "sylvester": (16, lambda: [turned(bij.HouseholderSylvester(2, 1, rngs=rngs))]),
-    }
-    num_layers, parts = makers[name]
-    layers = bij.repeated([bij.chain(parts()) for _ in range(num_layers)])
-    return bij.chain([layers, bij.ActNorm(2)])
 
 
 def densities(config: Config, name: str, data: np.ndarray) -> Any:
@@ -279,15 +157,6 @@ def train(
     return fit(
         jax.random.key(config.seed), model, [Player(loss=loss, optimizer=optimizer)], data, plan
     )
-
-
-def member(flows: Any, i: int) -> Any:
-    return jax.tree.map(lambda leaf: leaf[i], flows)
-
-
-@jax.jit
-def drawn(keys: jax.Array, flow: Any) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(flow.sample_and_log_prob)(keys)
 
 
 def estimate(
@@ -362,11 +231,6 @@ def points_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
     return train, test
 
 
-@jax.jit
-def log_probs(flow: Any, x: jax.Array) -> jax.Array:
-    return jax.lax.map(flow.log_prob, x, batch_size=4096)
-
-
 def fit_points(config: Config, out: Path) -> list[dict[str, Any]]:
     rows, size = [], 120
     data, test = points_of(config)
@@ -399,20 +263,20 @@ def fit_points(config: Config, out: Path) -> list[dict[str, Any]]:
 
 
 def print_energies(rows: list[dict[str, Any]]) -> None:
-    columns = ("energy", "flow", "K", "log Z", "estimate", "±", "KL(q || p)", "eff. draws")
-    table = Table(*columns, title="energies: nats")
-    for row in sorted(rows, key=lambda row: row["energy"]):
-        table.add_row(
-            row["energy"],
-            row["flow"],
-            str(row["layers"]),
-            f"{row['log_z_exact']:.4f}",
-            f"{row['log_z']:.4f}",
-            f"{row['log_z_standard_error']:.4f}",
-            f"{row['kl']:.3f}",
-            f"{100 * row['effective_share']:.0f} %",
-        )
-    Console().print(table)
+    command_line.print_table(
+        "energies: nats",
+        {
+            "energy": "{energy}",
+            "flow": "{flow}",
+            "K": "{layers}",
+            "log Z": "{log_z_exact:.4f}",
+            "estimate": "{log_z:.4f}",
+            "±": "{log_z_standard_error:.4f}",
+            "KL(q || p)": "{kl:.3f}",
+            "eff. draws": "{effective_share:.0%}",
+        },
+        sorted(rows, key=lambda row: row["energy"]),
+    )
 
 
 def print_points(config: Config, rows: list[dict[str, Any]]) -> None:
@@ -432,12 +296,7 @@ def print_points(config: Config, rows: list[dict[str, Any]]) -> None:
 
 def main(config: Config) -> dict[str, list[dict[str, Any]]]:
     start = time.perf_counter()
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "flows_2d" / stamp
-    settings = dataclasses.asdict(config)
-    for local in ("out", "resume"):
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
+    out = run_directory.begin("flows_2d", config)
     energies = fit_energies(config, out) if config.flow and config.layers else []
     points = fit_points(config, out) if config.density and config.shape else []
     if energies:
@@ -445,18 +304,8 @@ def main(config: Config) -> dict[str, list[dict[str, Any]]]:
     if points:
         print_points(config, points)
     rows = {"energies": energies, "points": points}
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats; seconds",
-            **rows,
-            "seed": config.seed,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
-    )
-    Console().print(f"results and pictures: {out}", highlight=False)
+    run_directory.write_results(out, start, units="nats; seconds", seed=config.seed, **rows)
+    command_line.print_paths(out, *(path.name for path in sorted(out.glob("*.png"))))
     return rows
 
 

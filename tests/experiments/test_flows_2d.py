@@ -7,26 +7,27 @@ import numpy as np
 import pytest
 
 from experiments import flows_2d
+from experiments.plane import energies, flows
 from genmix.evaluation import pictures
 
 TINY: dict[str, Any] = {"energy_steps": 2, "steps": 2, "batch_size": 4, "draws": 1000, "points": 50}
 
 
-@pytest.mark.parametrize("name", flows_2d.ENERGIES)
+@pytest.mark.parametrize("name", energies.ENERGIES)
 def test_integrals_of_the_energies(name):
     """Published with four digits; the walls add two half normal densities."""
-    x = flows_2d.grid(-8.0, 8.0, 400)
-    log_p = -jax.vmap(flows_2d.ENERGIES[name])(x)
+    x = energies.grid(-8.0, 8.0, 400)
+    log_p = -jax.vmap(energies.ENERGIES[name])(x)
     if name != "U1":
         log_p = jnp.where(jnp.abs(x[:, 0]) < 4, log_p, -jnp.inf)
     log_z = jax.nn.logsumexp(log_p) + 2 * jnp.log(16 / 400)
-    np.testing.assert_allclose(log_z, flows_2d.LOG_Z[name], atol=2e-4)
+    np.testing.assert_allclose(log_z, energies.LOG_Z[name], atol=2e-4)
 
 
 def test_walls_add_little():
-    width = flows_2d.WALL * np.sqrt(np.pi / 2)
-    expected = flows_2d.LOG_Z["U2"] + np.log(1 + width / 4)
-    np.testing.assert_allclose(flows_2d.log_z_of_walled("U2"), expected, atol=1e-3)
+    width = energies.WALL * np.sqrt(np.pi / 2)
+    expected = energies.LOG_Z["U2"] + np.log(1 + width / 4)
+    np.testing.assert_allclose(energies.log_z_of_walled("U2"), expected, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -73,9 +74,9 @@ def test_every_density_is_one_and_trains(tmp_path, name):
     row = flows_2d.main(config)["points"][0]
     assert np.isfinite(row["pinwheel"])
     data, _ = flows_2d.points_of(config)
-    flow = flows_2d.member(flows_2d.densities(config, name, data), 0)
-    x = flows_2d.grid(-12.0, 12.0, 400)
-    log_z = jax.nn.logsumexp(flows_2d.log_probs(flow, x)) + 2 * np.log(24 / 400)
+    flow = flows.member(flows_2d.densities(config, name, data), 0)
+    x = energies.grid(-12.0, 12.0, 400)
+    log_z = jax.nn.logsumexp(flows.log_probs(flow, x)) + 2 * np.log(24 / 400)
     np.testing.assert_allclose(log_z, 0, atol=2e-3)
 
 
