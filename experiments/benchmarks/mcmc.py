@@ -248,7 +248,8 @@ def case_of(config: Config, target: Target, kernel: Kernel, chains: int) -> Case
     if config.devices > 1:
         layout = NamedSharding(jax.sharding.get_mesh(), PartitionSpec("chain"))
         positions = jax.device_put(positions, layout)
-    num_steps = max(20, min(1000, 100_000 // chains))
+    transitions = 10_000 if target == "logistic" else 100_000
+    num_steps = max(20, min(1000, transitions // chains))
     return Case(logdensity_fn, positions, kernel, SIZES[target][kernel], num_steps, config.seed)
 
 
@@ -279,18 +280,37 @@ def time_case(config: Config, target: Target, kernel: Kernel, chains: int) -> li
     ]
 
 
+def with_ess(speeds: list[dict[str, Any]], qualities: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Effective draws a second, of the coordinate that has the fewest, beside the transitions."""
+    key = lambda row: (row["target"], row["kernel"], row["contestant"].split(",")[0])
+    each = {key(row): row["ess_per_draw"] for row in qualities}
+    return [
+        row | {"min_ess_per_second": row["transitions_per_second"] * each[key(row)]}
+        if key(row) in each
+        else row
+        for row in speeds
+    ]
+
+
 def print_speeds(rows: list[dict[str, Any]]) -> None:
-    title = "millions of transitions a second; genmix against the best peer; the target's share"
+    title = (
+        "millions of transitions a second; genmix against the best peer; the target's share; "
+        "millions of effective draws a second"
+    )
     peers = [name for name in dict.fromkeys(row["contestant"] for row in rows) if name != ALONE]
-    table = Table("target", "kernel", "chains", *peers, "ratio", "target", title=title)
+    table = Table("target", "kernel", "chains", *peers, "ratio", "target", "ESS", title=title)
     key = lambda row: (row["target"], row["kernel"], row["chains"])
-    for (target, kernel, chains), group in itertools.groupby(rows, key):
+    for (target, kernel, chains), cell in itertools.groupby(rows, key):
+        group = list(cell)
         speeds = {row["contestant"]: row["transitions_per_second"] for row in group}
         theirs = [v for n, v in speeds.items() if n != ALONE and not n.startswith("genmix")]
         best = max(theirs, default=math.nan)
         cells = [f"{speeds[name] / 1e6:.3g}" if name in speeds else "" for name in peers]
         share = f"{100 * speeds['genmix'] / speeds[ALONE]:.0f} %"
-        table.add_row(target, kernel, f"{chains}", *cells, f"{speeds['genmix'] / best:.2f}", share)
+        effective = {row["contestant"]: row.get("min_ess_per_second") for row in group}
+        ess = effective["genmix"]
+        cells += f"{speeds['genmix'] / best:.2f}", share, "" if ess is None else f"{ess / 1e6:.3g}"
+        table.add_row(target, kernel, f"{chains}", *cells)
     Console(width=140).print(table)
 
 
@@ -314,6 +334,7 @@ def main(config: Config) -> None:
         if config.stored_draws:
             qualities += quality(config, target, kernel)
         print(f"{target}, {kernel}: done", flush=True)
+    speeds = with_ess(speeds, qualities)
     print_speeds(speeds)
     if qualities:
         print_quality(qualities)
