@@ -213,7 +213,7 @@ def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
 
 def main(config: Config) -> list[dict[str, Any]]:
     begin = time.perf_counter()
-    mesh = sharding.parse(config.mesh) if config.mesh else None
+    mesh = sharding.parse(config.mesh, ("chain",)) if config.mesh else None
     out = run_directory.begin("mcmc", config, local=("out", "mesh"))
     with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
         rows = run_all(config, out)

@@ -6,6 +6,7 @@ collectives, the logsumexp over sharded particles among them.
 """
 
 import math
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -32,8 +33,11 @@ def make_mesh(*, data: int = 1, particle: int = 1, chain: int = 1) -> Mesh:
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * len(AXES))
 
 
-def parse(text: str) -> Mesh:
+def parse(text: str, axes: Sequence[str] = ("data", "particle")) -> Mesh:
     """Mesh from a description such as "data=4,particle=2"; an axis left out has size 1.
+
+    Args:
+        axes: those that may be named.
 
     Raises:
         ValueError: if the description is not of that form.
@@ -41,10 +45,9 @@ def parse(text: str) -> Mesh:
     sizes: dict[str, int] = {}
     for item in text.split(","):
         name, _, size = (part.strip() for part in item.partition("="))
-        if name not in ("data", "particle") or name in sizes or not size.isdecimal():
-            raise ValueError(
-                f"a mesh is described as data=D,particle=P with whole numbers, got {text!r}."
-            )
+        if name not in axes or name in sizes or not size.isdecimal():
+            form = ",".join(f"{axis}={axis[0].upper()}" for axis in axes)
+            raise ValueError(f"a mesh is described as {form} with whole numbers, got {text!r}.")
         sizes[name] = int(size)
     return make_mesh(**sizes)
 

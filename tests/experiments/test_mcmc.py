@@ -26,6 +26,13 @@ def test_a_short_run(tmp_path):
     assert np.all(error < 5 * np.array(hmc["mcse"]))
 
 
+def test_a_mesh_has_chains_along_it(tmp_path):
+    config = mcmc.Config(mesh="data=2", out=tmp_path / "run")
+    with pytest.raises(ValueError, match=r"described as chain=C with whole numbers, got 'data=2'"):
+        mcmc.main(config)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("chains", 0), ("warmup", 19), ("draws", 3), ("particles", 31)]
 )
