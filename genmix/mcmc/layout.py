@@ -1,4 +1,4 @@
-"""Which axis chains are inside a run: the first, or the last, whichever is faster for the target.
+"""How chains lie inside a run, for speed alone: along which axis, and how many at once.
 
 A kernel moves one chain; mapped over the last axis its arrays are [dim, chains], so that every
 elementwise operation works on long rows, however few dimensions a position has. But a large product
@@ -19,6 +19,24 @@ Layout = Literal["auto", "first", "last"]
 _LARGEST = 4096
 _LARGEST_WITH_GRADIENT = 16_384
 """Multiply-adds of one chain's matrix product, up to which chains go last on a CPU; measured."""
+
+_GROUP_BYTES = 2**18
+_SMALLEST_GROUP = 64
+"""State of the chains that a CPU moves at once, and how many these are at least; measured."""
+
+
+def group_size(chains: Any) -> int:
+    """Chains that go through a run together: all of them, or as many as a core's cache holds.
+
+    Fewer than all divide them evenly.
+    """
+    num_chains = chains.ids.shape[0]
+    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(chains.state))
+    most = _GROUP_BYTES * num_chains // max(num_bytes, 1)
+    if jax.default_backend() != "cpu" or most >= num_chains:
+        return num_chains
+    fitting = [n for n in range(_SMALLEST_GROUP, most + 1) if num_chains % n == 0]
+    return max(fitting, default=num_chains)
 
 
 def chains_last(layout: str, chains: Any, kernel: Any) -> bool:

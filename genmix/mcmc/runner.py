@@ -115,6 +115,31 @@ def _on_each_device(run: Callable[..., Any], is_split: bool, results: Any) -> Ca
     return jax.shard_map(run, in_specs=(Chains(*many.SPECS), P()), out_specs=specs, check_vma=False)
 
 
+def _in_groups(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Groups of chains one after another, each through all its steps, as `layout.group_size` says.
+
+    `run` returns the chains, and results whose arrays have a first axis of chains.
+    """
+
+    def grouped(chains: Chains, arrays: Any) -> tuple[Chains, Any]:
+        size = layouts.group_size(chains)
+        if size == chains.ids.shape[0]:
+            return run(chains, arrays)
+        cut = lambda a: a.reshape(-1, size, *a.shape[1:])
+        join = lambda a: a.reshape(-1, *a.shape[2:])
+
+        def one(group: tuple[Any, Array]) -> Any:
+            state, ids = group
+            moved, results = run(chains._replace(state=state, ids=ids), arrays)
+            return (moved.state, results), moved.step
+
+        whole, step = jax.lax.map(one, jax.tree.map(cut, (chains.state, chains.ids)))
+        state, results = jax.tree.map(join, whole)
+        return chains._replace(state=state, step=step[0]), results
+
+    return grouped
+
+
 def _outputs(of: Callable[[Any], Any] | None, chains_last: bool) -> Callable[[Any], Any]:
     """State of all chains -> what is kept of it."""
     axis = -1 if chains_last else 0
@@ -130,7 +155,7 @@ def _advance(chains, arrays, *, constants, num_steps, chains_last, is_split):
         chains, _, info = many.fold(chains, kernel, num_steps, chains_last=chains_last)
         return chains, info
 
-    return _on_each_device(run, is_split, P("chain"))(chains, arrays)
+    return _on_each_device(_in_groups(run), is_split, P("chain"))(chains, arrays)
 
 
 @partial(
@@ -154,7 +179,7 @@ def _sample(chains, arrays, *, constants, num_draws, thinning, of, chains_last, 
         )
         return chains, Draws(many.from_layout(stored, chains_last, axis=1), info)
 
-    return _on_each_device(run, is_split, P("chain"))(chains, arrays)
+    return _on_each_device(_in_groups(run), is_split, P("chain"))(chains, arrays)
 
 
 @partial(
@@ -219,4 +244,5 @@ def _summarize(
         info = {name: jnp.mean(x, axis=(0, 1)) for name, x in info.items()}
         return chains, (moments, info, products)
 
+    run = run if covariance else _in_groups(run)  # all chains are about one mean there
     return _on_each_device(run, is_split, (P("chain"), P("chain"), P()))(chains, arrays)

@@ -51,3 +51,16 @@ def test_other_names_are_refused():
     chains, kernel = start(lambda x: -jnp.sum(x**2), 2)
     with pytest.raises(ValueError, match="layout must be 'auto', 'first' or 'last', got 'middle'"):
         layout.chains_last("middle", chains, kernel)
+
+
+def test_groups_hold_what_a_cache_holds_and_divide_the_chains():
+    """A state of random walk has as many numbers as the position, and its log-density."""
+    kernel = mcmc.random_walk.build(lambda x: -jnp.sum(x**2), 0.1)
+    size = lambda n, dim: layout.group_size(
+        mcmc.start(jax.random.key(0), kernel, jnp.ones((n, dim)))
+    )
+    assert size(8192, 2) == 8192
+    assert size(8192, 99) == 512  # 655 fit
+    assert size(1500, 99) == 500
+    assert size(1009, 99) == 1009  # a prime
+    assert size(1024, 9999) == 1024  # no group of 64 fits

@@ -30,6 +30,7 @@ from genmix.mcmc import (
     tempering,
     warmup,
 )
+from genmix.mcmc import layout as layouts
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,6 +78,21 @@ def test_chains_do_not_depend_on_how_many_there_are():
     many, _ = mcmc.sample(start(num_chains=6), KERNEL, num_draws=5)
     few, _ = mcmc.sample(start(num_chains=2), KERNEL, num_draws=5)
     assert_equal(jax.tree.map(lambda a: a[:2], many.state.position), few.state.position)
+
+
+def test_groups_give_the_same_chains(monkeypatch):
+    """Three groups of two chains, one after another, and all six at once."""
+    results = []
+    for num_bytes in (24, 10**6):
+        monkeypatch.setattr(layouts, "_GROUP_BYTES", num_bytes)
+        monkeypatch.setattr(layouts, "_SMALLEST_GROUP", 2)
+        kernel = random_walk.build(lambda x: target(x), 0.4)  # its own programs
+        chains = start(kernel)
+        assert layouts.group_size(chains) == (2 if num_bytes == 24 else 6)
+        moved, draws = mcmc.sample(chains, kernel, num_draws=3, thinning=2)
+        moved, summary = mcmc.summarize(moved, kernel, num_batches=4, batch_size=3)
+        results.append((moved, draws, summary))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), *results)
 
 
 @pytest.mark.parametrize("make", [lambda: KERNEL, walk], ids=["noise", "keys"])
