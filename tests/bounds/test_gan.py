@@ -85,6 +85,14 @@ def test_extreme_scores_have_finite_losses_and_gradients(name):
         assert jnp.all(jnp.isfinite(gradient))
 
 
+@pytest.mark.parametrize("name", gan.BY_NAME)
+def test_the_generator_gains_where_fakes_look_more_real(name):
+    """And that of least squares aims at the score of real events."""
+    slopes = jax.grad(gan.BY_NAME[name].generator)(jnp.array([-3.0, -0.5, 0.5]))
+    assert jnp.all(slopes < 0)
+    assert gan.least_squares.generator(jnp.ones(3)) == 0.0
+
+
 def test_accuracy():
     assert gan.accuracy(jnp.array([1.0, 2.0]), jnp.array([0.0, -3.0, 0.5])) == 1.0
     assert gan.accuracy(jnp.ones(3), jnp.ones(2)) == 0.5
