@@ -22,21 +22,7 @@ _LARGEST_WITH_GRADIENT = 16_384
 
 _GROUP_BYTES = 2**18
 _SMALLEST_GROUP = 64
-"""State of the chains that a CPU moves at once, and how many these are at least; measured."""
-
-
-def group_size(chains: Any) -> int:
-    """Chains that go through a run together: all of them, or as many as a core's cache holds.
-
-    Fewer than all divide them evenly.
-    """
-    num_chains = chains.ids.shape[0]
-    num_bytes = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(chains.state))
-    most = _GROUP_BYTES * num_chains // max(num_bytes, 1)
-    if jax.default_backend() != "cpu" or most >= num_chains:
-        return num_chains
-    fitting = [n for n in range(_SMALLEST_GROUP, most + 1) if num_chains % n == 0]
-    return max(fitting, default=num_chains)
+"""Of an array of the chains that a CPU moves at once, and how many these are at least; measured."""
 
 
 def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
@@ -59,21 +45,45 @@ def largest_product(kernel: Any, states: Any) -> float:
 
     Others are convolutions, factorizations and triangular solves, which want chains first, too.
     """
+    return max(map(_size, _transition(kernel, states)), default=0.0)
+
+
+def group_limit(kernel: Any, states: Any) -> int | None:
+    """Chains whose largest array in a transition a CPU's cache holds; None elsewhere."""
+    if jax.default_backend() != "cpu":
+        return None
+    leaves = jax.tree.leaves(states)
+    state_bytes = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in leaves)
+    outputs = (out.aval for equation in _transition(kernel, states) for out in equation.outvars)
+    sizes = [aval.size * aval.dtype.itemsize for aval in outputs if hasattr(aval, "dtype")]
+    return _GROUP_BYTES // max(state_bytes, *sizes, 1)
+
+
+def group_size(num_chains: int, limit: int | None) -> int:
+    """Chains that go through a run together: all of them, or the most that divide them evenly."""
+    if limit is None or limit >= num_chains:
+        return num_chains
+    fitting = [n for n in range(_SMALLEST_GROUP, limit + 1) if num_chains % n == 0]
+    return max(fitting, default=num_chains)
+
+
+def _transition(kernel: Any, states: Any) -> tuple[Any, ...]:
+    """All equations of the program of one transition of one chain."""
     shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype)
     one = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
     arrays, constants = apart(kernel)
     states, structure = jax.tree.flatten(jax.tree.map(one, states))
-    return _largest_product(tuple(map(shape, arrays)), constants, tuple(states), structure)
+    return _traced(tuple(map(shape, arrays)), constants, tuple(states), structure)
 
 
 @functools.lru_cache(maxsize=256)
-def _largest_product(arrays: Any, constants: Any, states: Any, structure: Any) -> float:
+def _traced(arrays: Any, constants: Any, states: Any, structure: Any) -> tuple[Any, ...]:
     def step(arrays, key, state):
         return together(arrays, constants).step(key, state)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     jaxpr = jax.make_jaxpr(step)(arrays, key, jax.tree.unflatten(structure, states))
-    return max(map(_size, _equations(jaxpr.jaxpr)), default=0.0)
+    return tuple(_equations(jaxpr.jaxpr))
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:

@@ -104,6 +104,7 @@ def _run(
     arrays, constants = many.apart(kernel)
     chains_last = layouts.chains_last(layout, chains, kernel)
     options |= {"chains_last": chains_last, "is_split": sharding.axis_size("chain") > 1}
+    options["most"] = layouts.group_limit(kernel, chains.state)
     return run(chains, arrays, constants=constants, **counts, **options)
 
 
@@ -115,14 +116,14 @@ def _on_each_device(run: Callable[..., Any], is_split: bool, results: Any) -> Ca
     return jax.shard_map(run, in_specs=(Chains(*many.SPECS), P()), out_specs=specs, check_vma=False)
 
 
-def _in_groups(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Groups of chains one after another, each through all its steps, as `layout.group_size` says.
+def _in_groups(run: Callable[..., Any], most: int | None) -> Callable[..., Any]:
+    """Groups of at most that many chains one after another, each through all its steps.
 
     `run` returns the chains, and results whose arrays have a first axis of chains.
     """
 
     def grouped(chains: Chains, arrays: Any) -> tuple[Chains, Any]:
-        size = layouts.group_size(chains)
+        size = layouts.group_size(chains.ids.shape[0], most)
         if size == chains.ids.shape[0]:
             return run(chains, arrays)
         cut = lambda a: a.reshape(-1, size, *a.shape[1:])
@@ -148,21 +149,21 @@ def _outputs(of: Callable[[Any], Any] | None, chains_last: bool) -> Callable[[An
     return lambda state: jax.vmap(of, in_axes=axis, out_axes=axis)(state.position)
 
 
-@partial(jax.jit, static_argnames=("constants", "num_steps", "chains_last", "is_split"))
-def _advance(chains, arrays, *, constants, num_steps, chains_last, is_split):
+@partial(jax.jit, static_argnames=("constants", "num_steps", "chains_last", "is_split", "most"))
+def _advance(chains, arrays, *, constants, num_steps, chains_last, is_split, most):
     def run(chains, arrays):
         kernel = many.together(arrays, constants)
         chains, _, info = many.fold(chains, kernel, num_steps, chains_last=chains_last)
         return chains, info
 
-    return _on_each_device(_in_groups(run), is_split, P("chain"))(chains, arrays)
+    return _on_each_device(_in_groups(run, most), is_split, P("chain"))(chains, arrays)
 
 
 @partial(
     jax.jit,
-    static_argnames=("constants", "num_draws", "thinning", "of", "chains_last", "is_split"),
+    static_argnames=("constants", "num_draws", "thinning", "of", "chains_last", "is_split", "most"),
 )
-def _sample(chains, arrays, *, constants, num_draws, thinning, of, chains_last, is_split):
+def _sample(chains, arrays, *, constants, num_draws, thinning, of, chains_last, is_split, most):
     outputs = _outputs(of, chains_last)
 
     def store(stored, step, state):
@@ -179,14 +180,14 @@ def _sample(chains, arrays, *, constants, num_draws, thinning, of, chains_last, 
         )
         return chains, Draws(many.from_layout(stored, chains_last, axis=1), info)
 
-    return _on_each_device(_in_groups(run), is_split, P("chain"))(chains, arrays)
+    return _on_each_device(_in_groups(run, most), is_split, P("chain"))(chains, arrays)
 
 
 @partial(
     jax.jit,
     static_argnames=(
         *("constants", "num_batches", "batch_size", "of", "covariance"),
-        *("chains_last", "is_split"),
+        *("chains_last", "is_split", "most"),
     ),
 )
 def _summarize(
@@ -200,6 +201,7 @@ def _summarize(
     covariance,
     chains_last,
     is_split,
+    most,
 ):
     raw = _outputs(of, chains_last)
     outputs = lambda state: jax.tree.map(summary.as_float, raw(state))
@@ -244,5 +246,5 @@ def _summarize(
         info = {name: jnp.mean(x, axis=(0, 1)) for name, x in info.items()}
         return chains, (moments, info, products)
 
-    run = run if covariance else _in_groups(run)  # all chains are about one mean there
+    run = run if covariance else _in_groups(run, most)  # all chains are about one mean there
     return _on_each_device(run, is_split, (P("chain"), P("chain"), P()))(chains, arrays)

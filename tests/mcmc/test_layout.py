@@ -54,13 +54,18 @@ def test_other_names_are_refused():
 
 
 def test_groups_hold_what_a_cache_holds_and_divide_the_chains():
-    """A state of random walk has as many numbers as the position, and its log-density."""
-    kernel = mcmc.random_walk.build(lambda x: -jnp.sum(x**2), 0.1)
-    size = lambda n, dim: layout.group_size(
-        mcmc.start(jax.random.key(0), kernel, jnp.ones((n, dim)))
-    )
-    assert size(8192, 2) == 8192
-    assert size(8192, 99) == 512  # 655 fit
-    assert size(1500, 99) == 500
-    assert size(1009, 99) == 1009  # a prime
-    assert size(1024, 9999) == 1024  # no group of 64 fits
+    """The largest array of a transition is its noise for two steps, 8 bytes a dimension."""
+    chains, kernel = start(lambda x: -jnp.sum(x**2), 100)
+    assert layout.group_limit(kernel, chains.state) == 2**18 // 800
+    assert layout.group_size(8192, 327) == 256
+    assert layout.group_size(1500, 327) == 300
+    assert layout.group_size(1009, 327) == 1009  # a prime
+    assert layout.group_size(1024, 32) == 1024  # no group of 64 fits
+    assert layout.group_size(8192, None) == 8192
+
+
+def test_groups_of_a_target_with_large_arrays_are_small():
+    """A regression with 1,000 examples has 4,000 bytes of logits a chain, not 40 of positions."""
+    features = jnp.ones((1000, 5))
+    chains, kernel = start(lambda x: -jnp.sum(jnp.tanh(features @ x) ** 2), 5)
+    assert layout.group_limit(kernel, chains.state) == 2**18 // 4000

@@ -83,12 +83,13 @@ def test_chains_do_not_depend_on_how_many_there_are():
 def test_groups_give_the_same_chains(monkeypatch):
     """Three groups of two chains, one after another, and all six at once."""
     results = []
-    for num_bytes in (24, 10**6):
+    for num_bytes in (32, 10**6):
         monkeypatch.setattr(layouts, "_GROUP_BYTES", num_bytes)
         monkeypatch.setattr(layouts, "_SMALLEST_GROUP", 2)
         kernel = random_walk.build(lambda x: target(x), 0.4)  # its own programs
         chains = start(kernel)
-        assert layouts.group_size(chains) == (2 if num_bytes == 24 else 6)
+        limit = layouts.group_limit(kernel, chains.state)
+        assert layouts.group_size(6, limit) == (2 if num_bytes == 32 else 6)
         moved, draws = mcmc.sample(chains, kernel, num_draws=3, thinning=2)
         moved, summary = mcmc.summarize(moved, kernel, num_batches=4, batch_size=3)
         results.append((moved, draws, summary))
