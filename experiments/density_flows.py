@@ -125,7 +125,7 @@ def on_images(
     """Two scales of couplings along the channels: RealNVP's with reversals, Glow's with 1x1s."""
 
     def step(channels: int) -> Any:
-        half, transformer = channels // 2, bij.ShiftScale()
+        half, transformer = channels // 2, bij.ShiftScale(bij.bounded_scale)
         network = GlowNetwork(half, hidden, (channels - half, 2), rngs=rngs)
         coupling = bij.coupling_layer(network, transformer, split=half)
         mixing = bij.Reverse()

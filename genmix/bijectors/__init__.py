@@ -39,7 +39,7 @@ from genmix.bijectors.sylvester import (
     TriangularSylvester,
 )
 from genmix.bijectors.tanh import Tanh
-from genmix.bijectors.transformer import Gate, Shift, ShiftScale, exponential_scale
+from genmix.bijectors.transformer import Gate, Shift, ShiftScale, bounded_scale, exponential_scale
 
 __all__ = [
     "ActNorm",
@@ -66,6 +66,7 @@ __all__ = [
     "TriangularSylvester",
     "affine",
     "amortized",
+    "bounded_scale",
     "chain",
     "coupling_layer",
     "deep_sigmoid",

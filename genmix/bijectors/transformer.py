@@ -50,6 +50,17 @@ def exponential_scale(raw: Float[Array, "*d"]) -> tuple[Float[Array, "*d"], Floa
     return jnp.exp(raw), raw
 
 
+def bounded_scale(raw: Float[Array, "*d"]) -> tuple[Float[Array, "*d"], Float[Array, "*d"]]:
+    """The scale exp(2 tanh(raw / 2)), between e^-2 and e^2, and its log.
+
+    Deep flows of images need a bound on both sides: a small scale is a large one of the inverse.
+
+    Source: Dinh et al. (2017), arXiv:1605.08803, section 4.1 (the hyperbolic tangent).
+    """
+    log_scale = 2 * jnp.tanh(raw / 2)
+    return jnp.exp(log_scale), log_scale
+
+
 @dataclasses.dataclass(frozen=True)
 class Shift:
     """y = x + shift, which preserves volume."""

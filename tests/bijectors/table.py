@@ -77,6 +77,7 @@ BIJECTORS = {
         lambda: coupling(bij.ShiftScale(bij.exponential_scale), split=1),
         (DIM,),
     ),
+    "bounded coupling": (lambda: coupling(bij.ShiftScale(bij.bounded_scale)), (DIM,)),
     "spline coupling": (lambda: coupling(SPLINE), (DIM,)),
     "masked autoregressive": (
         lambda: bij.masked_autoregressive(made(2, order=(2, 0, 3, 1)), bij.ShiftScale()),

@@ -95,8 +95,9 @@ def test_transformers_are_the_identity_at_zero(x64, transformer):
 
 
 @pytest.mark.parametrize("raw", [-1e4, 1e4])
-def test_scales_stay_finite_for_any_network_output(raw):
-    f = lambda raw: bij.ShiftScale().forward_and_log_slope(jnp.ones(1), jnp.full((1, 2), raw))
+@pytest.mark.parametrize("transformer", [bij.ShiftScale(), bij.ShiftScale(bij.bounded_scale)])
+def test_scales_stay_finite_for_any_network_output(raw, transformer):
+    f = lambda raw: transformer.forward_and_log_slope(jnp.ones(1), jnp.full((1, 2), raw))
     (y, log_slope), gradient = f(raw), jax.grad(lambda raw: f(raw)[1][0])(raw)
     assert jnp.all(jnp.isfinite(jnp.stack([y, log_slope])))
     assert jnp.isfinite(gradient)
