@@ -62,6 +62,7 @@ def collectives(chains, kernel):
         of=None,
         chains_last=False,
         is_split=True,
+        most=None,
     )
     text = lowered.compile().as_text()
     assert text is not None
