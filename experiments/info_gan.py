@@ -50,9 +50,9 @@ class Config:
     """Folder that holds mnist/, ...; the others need none."""
     styles: int = 2
     """Continuous codes of images, uniform on [-1, 1]."""
-    class_weight: float = 1.0
+    class_weight: float = 5.0
     """Of the bound on the information in the class."""
-    style_weight: float = 0.1
+    style_weight: float = 0.02
     """Of the bound on the information in the continuous codes."""
     steps: int = 5000
     """Of the generator, and as many of the critic."""
