@@ -2,7 +2,8 @@
 
 A kernel is anything with `init(position) -> state` and `step(key, state) -> (state, info)`, such as
 BlackJAX's. One that declares its noise (see `genmix.mcmc.noise`) has it drawn for blocks of steps;
-for others each step and chain gets a key. Chain i's numbers depend on the key of `start`, i and the
+for others each step and chain gets a key. One with a loop of its own may say by `move_all(noise,
+states, axis)` how many chains move. Chain i's numbers depend on the key of `start`, i and the
 step alone: not on how many chains there are, where they run, or how a run is cut into calls, so a
 resumed run goes on bit for bit.
 """

@@ -8,7 +8,7 @@ of the target's own matrix with each position is one matrix product if the chain
 import functools
 import math
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -21,8 +21,19 @@ _LARGEST_WITH_GRADIENT = 16_384
 """Multiply-adds of one chain's matrix product, up to which chains go last on a CPU; measured."""
 
 _GROUP_BYTES = 2**18
+"""Of one array of all chains in a group, on a CPU; measured."""
+
 _SMALLEST_GROUP = 64
-"""Of an array of the chains that a CPU moves at once, and how many these are at least; measured."""
+
+
+class Extent(NamedTuple):
+    """What one transition of one chain takes."""
+
+    product: float
+    """Multiply-adds of its largest matrix product; inf for convolutions, factorizations and
+    triangular solves, which want chains first, too."""
+    num_bytes: int
+    """Of its largest array, or of the state if that is larger."""
 
 
 def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
@@ -35,28 +46,18 @@ def chains_last(layout: str, chains: Any, kernel: Any) -> bool:
         raise ValueError(f"layout must be 'auto', 'first' or 'last', got {layout!r}.")
     if layout != "auto":
         return layout == "last"
+    if jax.default_backend() != "cpu":
+        return False
     has_gradient = hasattr(chains.state, "logdensity_grad")
     largest = _LARGEST_WITH_GRADIENT if has_gradient else _LARGEST
-    return jax.default_backend() == "cpu" and largest_product(kernel, chains.state) <= largest
+    return extent(kernel, chains.state).product <= largest
 
 
-def largest_product(kernel: Any, states: Any) -> float:
-    """Multiply-adds of the largest matrix product in one transition of one chain; inf for others.
-
-    Others are convolutions, factorizations and triangular solves, which want chains first, too.
-    """
-    return max(map(_size, _transition(kernel, states)), default=0.0)
-
-
-def group_limit(kernel: Any, states: Any) -> int | None:
+def group_limit(chains: Any, kernel: Any) -> int | None:
     """Chains whose largest array in a transition a CPU's cache holds; None elsewhere."""
     if jax.default_backend() != "cpu":
         return None
-    leaves = jax.tree.leaves(states)
-    state_bytes = sum(math.prod(leaf.shape[1:]) * leaf.dtype.itemsize for leaf in leaves)
-    outputs = (out.aval for equation in _transition(kernel, states) for out in equation.outvars)
-    sizes = [aval.size * aval.dtype.itemsize for aval in outputs if hasattr(aval, "dtype")]
-    return _GROUP_BYTES // max(state_bytes, *sizes, 1)
+    return _GROUP_BYTES // extent(kernel, chains.state).num_bytes
 
 
 def group_size(num_chains: int, limit: int | None) -> int:
@@ -67,23 +68,31 @@ def group_size(num_chains: int, limit: int | None) -> int:
     return max(fitting, default=num_chains)
 
 
-def _transition(kernel: Any, states: Any) -> tuple[Any, ...]:
-    """All equations of the program of one transition of one chain."""
+def extent(kernel: Any, states: Any) -> Extent:
+    """The extent of one transition, from its program; traced once for each kernel and shape."""
     shape = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype)
     one = lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype)
     arrays, constants = apart(kernel)
-    states, structure = jax.tree.flatten(jax.tree.map(one, states))
-    return _traced(tuple(map(shape, arrays)), constants, tuple(states), structure)
+    leaves, structure = jax.tree.flatten(states)
+    return _extent(tuple(map(shape, arrays)), constants, tuple(map(one, leaves)), structure)
 
 
 @functools.lru_cache(maxsize=256)
-def _traced(arrays: Any, constants: Any, states: Any, structure: Any) -> tuple[Any, ...]:
+def _extent(arrays: Any, constants: Any, states: Any, structure: Any) -> Extent:
     def step(arrays, key, state):
         return together(arrays, constants).step(key, state)
 
     key = jax.eval_shape(lambda: jax.random.key(0))
     jaxpr = jax.make_jaxpr(step)(arrays, key, jax.tree.unflatten(structure, states))
-    return tuple(_equations(jaxpr.jaxpr))
+    equations = list(_equations(jaxpr.jaxpr))
+    outputs = [out.aval for equation in equations for out in equation.outvars]
+    sizes = [_num_bytes(aval) for aval in outputs if hasattr(aval, "dtype")]
+    num_bytes = max(sum(map(_num_bytes, states)), *sizes, 1)
+    return Extent(max(map(_size, equations), default=0.0), num_bytes)
+
+
+def _num_bytes(array: Any) -> int:
+    return math.prod(array.shape) * array.dtype.itemsize
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:

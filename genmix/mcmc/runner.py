@@ -104,7 +104,7 @@ def _run(
     arrays, constants = many.apart(kernel)
     chains_last = layouts.chains_last(layout, chains, kernel)
     options |= {"chains_last": chains_last, "is_split": sharding.axis_size("chain") > 1}
-    options["most"] = layouts.group_limit(kernel, chains.state)
+    options["most"] = layouts.group_limit(chains, kernel)
     return run(chains, arrays, constants=constants, **counts, **options)
 
 

@@ -25,17 +25,17 @@ def regression(x):
 @pytest.mark.parametrize("make", [mcmc.random_walk.build, mcmc.mala.build])
 def test_products_are_found_and_large_ones_put_chains_first(make):
     chains, kernel = start(regression, 50, make)
-    assert layout.largest_product(kernel, chains.state) == 5000
+    assert layout.extent(kernel, chains.state).product == 5000
     assert layout.chains_last("auto", chains, kernel) == (make is mcmc.mala.build)
     wide = jnp.ones((400, 50))
     chains, kernel = start(lambda x: -jnp.sum((wide @ x) ** 2), 50, make)
-    assert layout.largest_product(kernel, chains.state) == 20_000
+    assert layout.extent(kernel, chains.state).product == 20_000
     assert not layout.chains_last("auto", chains, kernel)
     chains, kernel = start(lambda x: -jnp.sum(x**4), 50, make)
-    assert layout.largest_product(kernel, chains.state) == 0
+    assert layout.extent(kernel, chains.state).product == 0
     assert layout.chains_last("auto", chains, kernel)
     chains, kernel = start(lambda x: -x @ jnp.diag(jnp.arange(1.0, 11.0)) @ x, 10, make)
-    assert layout.largest_product(kernel, chains.state) == 100
+    assert layout.extent(kernel, chains.state).product == 100
     assert layout.chains_last("auto", chains, kernel)
 
 
@@ -56,7 +56,7 @@ def test_other_names_are_refused():
 def test_groups_hold_what_a_cache_holds_and_divide_the_chains():
     """The largest array of a transition is its noise for two steps, 8 bytes a dimension."""
     chains, kernel = start(lambda x: -jnp.sum(x**2), 100)
-    assert layout.group_limit(kernel, chains.state) == 2**18 // 800
+    assert layout.group_limit(chains, kernel) == 2**18 // 800
     assert layout.group_size(8192, 327) == 256
     assert layout.group_size(1500, 327) == 300
     assert layout.group_size(1009, 327) == 1009  # a prime
@@ -68,4 +68,4 @@ def test_groups_of_a_target_with_large_arrays_are_small():
     """A regression with 1,000 examples has 4,000 bytes of logits a chain, not 40 of positions."""
     features = jnp.ones((1000, 5))
     chains, kernel = start(lambda x: -jnp.sum(jnp.tanh(features @ x) ** 2), 5)
-    assert layout.group_limit(kernel, chains.state) == 2**18 // 4000
+    assert layout.group_limit(chains, kernel) == 2**18 // 4000

@@ -88,7 +88,7 @@ def test_groups_give_the_same_chains(monkeypatch):
         monkeypatch.setattr(layouts, "_SMALLEST_GROUP", 2)
         kernel = random_walk.build(lambda x: target(x), 0.4)  # its own programs
         chains = start(kernel)
-        limit = layouts.group_limit(kernel, chains.state)
+        limit = layouts.group_limit(chains, kernel)
         assert layouts.group_size(6, limit) == (2 if num_bytes == 32 else 6)
         moved, draws = mcmc.sample(chains, kernel, num_draws=3, thinning=2)
         moved, summary = mcmc.summarize(moved, kernel, num_batches=4, batch_size=3)
