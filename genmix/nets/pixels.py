@@ -91,8 +91,8 @@ def lstm(
     return jax.nn.sigmoid(show) * jnp.tanh(c), c
 
 
-class Convolution(nnx.Module):
-    """A convolution of odd size, with a bias; the image keeps its height and width."""
+class Kernel(nnx.Module):
+    """The kernel of a convolution, and its bias of zeros."""
 
     def __init__(
         self,
@@ -106,6 +106,10 @@ class Convolution(nnx.Module):
         shape = (kernel_size, kernel_size, in_size, out_size)
         self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32))
+
+
+class Convolution(Kernel):
+    """A convolution of odd size, with a bias; the image keeps its height and width."""
 
     def __call__(self, x: Image) -> Image:
         reach = self.kernel.shape[0] // 2

@@ -7,28 +7,12 @@ runs, XLA's convolutions and above all their gradients are several times slower 
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float
 
-Image = Float[Array, "_ _ _"]  # height, width, channels
+from genmix.nets.pixels import Image, Kernel
 
 
-class _Strided(nnx.Module):
-    def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        kernel_size: int,
-        *,
-        kernel_init: nnx.Initializer,
-        rngs: nnx.Rngs,
-    ):
-        shape = (kernel_size, kernel_size, in_size, out_size)
-        self.kernel = nnx.Param(kernel_init(rngs.params(), shape, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(out_size, jnp.float32))
-
-
-class Halving(_Strided):
+class Halving(Kernel):
     """[2h, 2w, in] -> [h, w, out]; one event a call."""
 
     def __call__(self, x: Image) -> Image:
@@ -38,7 +22,7 @@ class Halving(_Strided):
         return y + self.bias[...].reshape(1, 1, -1)
 
 
-class Doubling(_Strided):
+class Doubling(Kernel):
     """[h, w, in] -> [2h, 2w, out]; one event a call."""
 
     def __call__(self, x: Image) -> Image:
