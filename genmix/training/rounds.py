@@ -23,7 +23,7 @@ class GameState(NamedTuple):
     model: Any
     optimizers: dict[str, PyTree]  # by player
     carries: dict[str, PyTree]  # by player
-    average: dict[str, Array]  # exponential moving average of the parameters; empty if not kept
+    average: dict[str, Array]  # see `averaged_model`; empty if not kept
     round: Int[Array, ""]
     order_key: Key[Array, ""]  # of the permutation of each epoch
     noise_key: Key[Array, ""]  # of everything else that is random
@@ -48,7 +48,9 @@ def start(
         model=jax.tree.map(jnp.copy, model),  # rounds donate their state; the caller keeps his
         optimizers={p.name: p.optimizer.init(p.parameters(model)) for p in players},
         carries={p.name: p.initial_carry(model) for p in players},
-        average=jax.tree.map(jnp.copy, net_state.variables(model, nnx.Param))
+        average=jax.tree.map(
+            jnp.copy, net_state.variables(model, nnx.Param) | net_state.batch_statistics(model)
+        )
         if keep_average
         else {},
         round=jnp.zeros((), jnp.int32),
@@ -58,7 +60,7 @@ def start(
 
 
 def averaged_model(state: GameState) -> Any:
-    """The model with the moving average of its parameters in place of the last ones."""
+    """The model with the moving average of its parameters, and their own batch statistics."""
     return net_state.with_variables(state.model, state.average)
 
 
@@ -184,6 +186,10 @@ def compile_rounds(
             return sharding.whole(state)
         return sharding.scattered(state, min_size=scatter_from)
 
+    def batch_at(batch_of, key, place):
+        batch = batch_of(sharding.along(place, "data", "batch_size"))
+        return batch if transform is None else transform(key, batch)
+
     def one_round(state, batch_of, places):
         keys = jax.random.split(jax.random.fold_in(state.noise_key, state.round), moves_per_round)
         places_of = lambda moves: jax.tree.map(lambda a: a[moves], places)
@@ -193,9 +199,7 @@ def compile_rounds(
             def step(state, inputs, player=player):
                 key, place = inputs
                 batch_key, loss_key = jax.random.split(key)
-                batch = batch_of(sharding.along(place, "data", "batch_size"))
-                if transform is not None:
-                    batch = transform(batch_key, batch)
+                batch = batch_at(batch_of, batch_key, place)
                 state, metrics, finite = _move(player, state, loss_key, batch)
                 return state, (metrics, finite if report_finite else {})
 
@@ -211,6 +215,11 @@ def compile_rounds(
             move += player.steps
         if average_decay is not None:
             state = state._replace(average=_blend(state, average_decay))
+            batch_of_move = lambda key, i: batch_at(
+                batch_of, key, jax.tree.map(lambda a: a[i], places)
+            )
+            statistics = _averages_statistics(players, state, jax.random.clone(keys), batch_of_move)
+            state = state._replace(average=state.average | statistics)
         return laid_out(state._replace(round=state.round + 1)), (metrics, finite)
 
     def rounds(state, data):
@@ -239,4 +248,30 @@ def _blend(state: GameState, decay: float) -> dict[str, Array]:
     t = state.round.astype(jnp.float32)
     weight = jnp.minimum(decay, t / (t + 1))
     now = net_state.variables(state.model, nnx.Param)
-    return {path: weight * state.average[path] + (1 - weight) * now[path] for path in now}
+    blended = {path: weight * state.average[path] + (1 - weight) * now[path] for path in now}
+    return state.average | blended
+
+
+def _averages_statistics(
+    players: Sequence[Player],
+    state: GameState,
+    keys: Key[Array, " moves"],
+    batch_of_move: Callable[[Key[Array, ""], int], PyTree],
+) -> dict[str, Array]:
+    """Batch statistics of the averaged parameters, one batch on: that of their owner's last move.
+
+    Averaged weights make smaller activations than those they are averages of, so that neither the
+    last statistics nor an average of all would normalize them. Only what statistics depend on is
+    computed: the compiler drops the rest of the loss.
+    """
+    statistics, last = {}, -1
+    for player in players:
+        last += player.steps
+        model = averaged_model(state)
+        if not any(map(player.owns_path, net_state.batch_statistics(model))):
+            continue
+        batch_key, loss_key = jax.random.split(keys[last])
+        player.loss(model, loss_key, batch_of_move(batch_key, last), state.carries[player.name])
+        new = net_state.batch_statistics(model)
+        statistics |= {path: value for path, value in new.items() if player.owns_path(path)}
+    return statistics

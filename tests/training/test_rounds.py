@@ -276,3 +276,30 @@ def test_parts_that_make_no_sense_are_refused():
         play([location_player(examples_at_once=24)], 1, Location())
     with pytest.raises(ValueError, match="examples_at_once of player 'model' must be at least 1"):
         location_player(examples_at_once=0)
+
+
+class Normalized(nnx.Module):
+    """w x, normalized over the batch."""
+
+    def __init__(self):
+        self.weight = nnx.Param(jnp.float32(1.0))
+        self.norm = nnx.BatchNorm(1, momentum=0.5, rngs=nnx.Rngs(0))
+
+
+def test_averaged_parameters_have_statistics_of_their_own():
+    """The weight is 1 and -1 in turn, so that it is about 0 on average, its square always 1."""
+
+    def loss(model, key, batch, carry):
+        normalized = model.norm(model.weight[...] * batch)
+        return model.weight[...] ** 2, ({"unused": jnp.sum(normalized)}, carry)
+
+    player = Player(loss=loss, optimizer=optax.sgd(1.0))
+    x = jax.random.normal(jax.random.key(0), (64, 1))
+    play = compile_rounds([player], batch_size=64, num_rounds=40, average_decay=0.99)
+    begun = start(jax.random.key(1), Normalized(), [player], keep_average=True)
+    played, _ = play(begun, x)
+    averaged = averaged_model(played)
+    np.testing.assert_allclose(
+        averaged.norm.var[...], averaged.weight[...] ** 2 * jnp.var(x), atol=2e-3
+    )
+    np.testing.assert_allclose(played.model.norm.var[...], jnp.var(x), rtol=1e-5)
