@@ -27,7 +27,15 @@ from genmix.bounds import feature_matching as matching
 from genmix.bounds import gan, gradient_penalty
 from genmix.bounds.log_weight import with_gradient_of
 from genmix.nets import state
-from genmix.training.comparison import Comparison, checked, flat, pairs, per_event, require
+from genmix.training.comparison import (
+    Comparison,
+    checked,
+    checked_to_move,
+    flat,
+    pairs,
+    per_event,
+    require,
+)
 from genmix.training.term import Term
 
 Select = Callable[[Any], Any]
@@ -106,7 +114,7 @@ def generator(
         metrics = {f"{comparison.name}_gradient_norm": norm}
         return with_gradient_of(value, jnp.sum(jnp.stack(products))), (metrics, carry)
 
-    return Term(loss, checked(comparison, of))
+    return Term(loss, checked_to_move(comparison, of))
 
 
 def feature_matching(
@@ -133,7 +141,7 @@ def feature_matching(
         value = matching.squared(of_real, of_fake)
         return value, ({f"{comparison.name}_feature_matching": value}, carry)
 
-    return Term(loss, checked(comparison, of))
+    return Term(loss, checked_to_move(comparison, of))
 
 
 def feature_likelihood(
@@ -199,13 +207,21 @@ def _penalty(
     of: Select,
     by: Select,
 ) -> Term:
-    """Term of a penalty (key, critic, real, fake) -> number; fake events are drawn anew."""
+    """Term of a penalty (key, critic, real, fake) -> number; fake events are drawn anew.
+
+    A critic may depend on a condition as it likes, so that has no part in the gradient.
+    """
 
     def loss(model, key, batch, carry):
         draw_key, network_key, place_key = jax.random.split(key, 3)
         real, fake = _constant(pairs(comparison, of(model), draw_key, batch))
         judge = by(model)
-        score = lambda event: jnp.reshape(state.reseeded(judge, network_key)(event), ())
+
+        def score(event):
+            if comparison.given:
+                event = (event[0], _constant(event[1]))
+            return jnp.reshape(state.reseeded(judge, network_key)(event), ())
+
         value = penalty(place_key, score, real, fake)
         return value, ({f"{comparison.name}_{name}": value}, carry)
 

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix import sharding
@@ -20,12 +21,14 @@ class Comparison(NamedTuple):
         draw: (part, key, x) -> (real event, fake event), given one x of the batch.
         roles: attributes of the part that are drawn from; none if it is the part itself.
         moves_real: whether real events, too, have gradients for the part's parameters.
+        given: whether events are pairs of what is compared and a condition that both kinds share.
     """
 
     name: str
     draw: Callable[[Any, Key[Array, ""], PyTree], tuple[PyTree, PyTree]]
     roles: tuple[str, ...] = ()
     moves_real: bool = False
+    given: bool = False
 
 
 def _encode(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
@@ -46,10 +49,14 @@ def _draw_joint(model: Any, key: Key[Array, ""], x: PyTree) -> tuple[PyTree, PyT
 
 
 data = Comparison("data", lambda part, key, x: (x, part.sample(key)))
-"""Data x with samples of the part."""
+"""Data x with samples of the part.
+
+What makes samples more like data needs a gradient through them: of bits or levels there is one
+through `StraightThrough`, and through the means that `decoded` compares.
+"""
 
 conditional = Comparison(
-    "conditional", lambda part, key, xc: (xc, (part.sample(key, xc[1]), xc[1]))
+    "conditional", lambda part, key, xc: (xc, (part.sample(key, xc[1]), xc[1])), given=True
 )
 """Pairs (x, c) with (sample given c, c). Classes are one-hot vectors."""
 
@@ -110,6 +117,41 @@ def checked(comparison: Comparison, of: Callable[[Any], Any]) -> Callable[[Any],
         return ()
 
     return init
+
+
+def checked_to_move(comparison: Comparison, of: Callable[[Any], Any]) -> Callable[[Any], PyTree]:
+    """The `init` of a term that moves a part by what it draws."""
+
+    def init(model: Any) -> PyTree:
+        part = of(model)
+        require(comparison, part)
+        if comparison.draw is data.draw and not _samples_move(part):
+            raise TypeError(
+                f"samples of {type(part).__name__} have no gradient for its parameters, so the "
+                f"comparison {comparison.name!r} cannot train it: wrap a discrete likelihood in "
+                "StraightThrough, or compare the means, comparison.decoded."
+            )
+        return ()
+
+    return init
+
+
+def _samples_move(part: Any) -> bool:
+    """Whether samples have any derivative for the parameters; nothing is computed."""
+    parameters = state.variables(part, nnx.Param)
+
+    def draw(parameters: dict[str, Array]) -> list[Array]:
+        moved = state.with_variables(part, parameters)
+        events, _ = per_event(data.draw, moved, jax.random.key(0), jnp.zeros(2))
+        return [a for a in jax.tree.leaves(events[1]) if jnp.issubdtype(a.dtype, jnp.floating)]
+
+    slope = lambda at, direction: jax.jvp(draw, (at,), (direction,))[1]
+    traced = jax.make_jaxpr(slope)(parameters, parameters).jaxpr
+    moved = set(map(id, traced.invars[len(parameters) :]))
+    for equation in traced.eqns:
+        if any(id(variable) in moved for variable in equation.invars):
+            moved |= set(map(id, equation.outvars))
+    return not parameters or any(id(variable) in moved for variable in traced.outvars)
 
 
 def pairs(

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from genmix.bounds import mmd as mmd_bound
 from genmix.bounds import sliced_wasserstein as sliced_bound
-from genmix.training.comparison import Comparison, checked, flat, pairs
+from genmix.training.comparison import Comparison, checked_to_move, flat, pairs
 from genmix.training.term import Term
 
 
@@ -40,7 +40,7 @@ def mmd(
         value = statistic(real, fake, kernel or mmd_bound.imq_for_unit_variance(real.shape[1]))
         return value, ({f"{comparison.name}_mmd": value}, carry)
 
-    return Term(loss, checked(comparison, of))
+    return Term(loss, checked_to_move(comparison, of))
 
 
 def sliced_wasserstein(
@@ -63,4 +63,4 @@ def sliced_wasserstein(
         value = sliced_bound.squared(direction_key, real, fake, num_projections=num_projections)
         return value, ({f"{comparison.name}_sliced_wasserstein": value}, carry)
 
-    return Term(loss, checked(comparison, of))
+    return Term(loss, checked_to_move(comparison, of))
