@@ -1,5 +1,6 @@
 """A small classifier of a data set's own images: the eyes of `evaluation.sample_quality`."""
 
+import hashlib
 from pathlib import Path
 
 import jax
@@ -10,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from genmix.nets import ConvEncoder
-from genmix.training import Plan, Player, Term, fit
+from genmix.training import Plan, Player, Term, fit, run_directory
 
 
 class Classifier(nnx.Module):
@@ -54,13 +55,24 @@ def train(
         directory: where its weights are kept, and taken from if they are there already.
 
     Raises:
-        ValueError: if there are not as many labels as images.
+        ValueError: if there are not as many labels as images, or the directory holds a classifier
+            that other arguments made.
     """
     images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
     if len(images) != len(labels):
         raise ValueError(
             f"there must be as many labels as images, got {len(labels)} for {len(images)}."
         )
+    if directory is not None:
+        digest = hashlib.sha256(np.asarray(images).tobytes() + np.asarray(labels).tobytes())
+        made_by = {
+            "images_and_labels": digest.hexdigest(),
+            "key": jax.random.key_data(key).tolist(),
+            "num_steps": num_steps,
+            "batch_size": batch_size,
+        }
+        is_there = (Path(directory) / "config.json").exists()
+        run_directory.prepare(directory, made_by, resume=is_there)
     init_key, fit_key = jax.random.split(key)
     num_classes = int(jnp.max(labels)) + 1
     model = Classifier(images.shape[1:], num_classes, rngs=nnx.Rngs(init_key))

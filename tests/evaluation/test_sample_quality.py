@@ -89,6 +89,19 @@ def test_a_classifier_of_digits_and_what_it_sees(tmp_path):
     assert sum(good.class_shares) == pytest.approx(1.0)
 
 
+def test_a_cached_classifier_is_not_taken_for_another(tmp_path):
+    images, labels = np.zeros((8, 4, 4, 1)), np.arange(8) % 2
+    make = lambda labels, num_steps=1: classifiers.train(
+        jax.random.key(0), images, labels, num_steps=num_steps, directory=tmp_path
+    )
+    judge = make(labels)
+    np.testing.assert_array_equal(make(labels).out.kernel[...], judge.out.kernel[...])
+    with pytest.raises(ValueError, match="images_and_labels: the run has"):
+        make(1 - labels)
+    with pytest.raises(ValueError, match="num_steps: the run has 1, you pass 2"):
+        make(labels, num_steps=2)
+
+
 def test_mistakes_are_refused():
     judge = Classifier((8, 8, 1), 3, rngs=nnx.Rngs(0))
     real, part = jnp.zeros((5, 8, 8, 1)), StandardNormal((8, 8, 1))
