@@ -45,6 +45,8 @@ class Config(comparison.Settings):
 
 def flow_prior(config: Config, name: str, size: parts.Sizes, rngs: nnx.Rngs) -> Any:
     dim, hidden = size
+    if dim < 2:
+        raise ValueError(f"its layers need a latent of at least 2, got {dim}.")
 
     def layer() -> Any:
         transformer = bij.ShiftScale()
@@ -70,6 +72,11 @@ def build(config: Config, dataset: Dataset, name: str) -> Any:
         bijector = parts.inverse_autoregressive(size, bij.Gate(bias=1.0), config.flows, rngs)
     posterior = transformed(base, bijector, encoder=encoder)
     if name == "vamp":
+        if components > len(dataset.train):
+            raise ValueError(
+                f"components must be at most the {len(dataset.train)} training images, which its "
+                f"inputs start as, got {components}."
+            )
         first = jnp.asarray(dataset.train[:components])
         noise = 0.05 * jax.random.normal(jax.random.key(config.seed), first.shape)
         inputs = jnp.clip(first + noise, 0.01, 0.99)

@@ -77,6 +77,11 @@ def compare(
     start = time.perf_counter()
     dataset = data.thinned(data.load(settings.dataset, settings.data_dir), settings.limit)
     data.require(dataset, batch_size=settings.batch_size, patience=settings.patience)
+    for name in names:  # before anything is trained and written
+        try:
+            jax.eval_shape(lambda name=name: build(dataset, name))
+        except ValueError as error:
+            raise ValueError(f"{name} cannot be built: {error}") from error
     out = run_directory.begin(experiment, settings)
     rows, curves = [], {}
     for name in names:

@@ -56,6 +56,11 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel | VampModel:
     if config.adversarial in ("data", "joint"):  # a critic's gradient has to pass its draws
         likelihood = StraightThrough(likelihood)
     if config.prior == "vamp":  # a mixture of this very posterior, at inputs that start as images
+        if config.components > len(dataset.train):
+            raise ValueError(
+                f"components must be at most the {len(dataset.train)} training images, which "
+                f"the inputs of --prior vamp start as, got {config.components}."
+            )
         return VampModel(
             likelihood=likelihood,
             posterior=posterior(config, dataset, hidden, rngs),

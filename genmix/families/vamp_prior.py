@@ -60,7 +60,11 @@ class VampPrior(nnx.Module):
     def pseudo_inputs(self) -> Inputs:
         """The inputs u_k, within their bounds."""
         raw = self.raw[...]
-        return raw if self.bounds is None else jnp.clip(raw, *self.bounds)
+        if self.bounds is None:
+            return raw
+        # The gradient passes as if nothing were cut: an input of bits starts on a bound, and one
+        # that steps across could never come back.
+        return raw + jax.lax.stop_gradient(jnp.clip(raw, *self.bounds) - raw)
 
     def log_prob(self, z: PyTree, cond: PyTree = None) -> Float[Array, ""]:
         log_q = jax.vmap(lambda u: self.posterior.log_prob(z, _given(u, cond)))(self.pseudo_inputs)

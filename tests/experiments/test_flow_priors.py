@@ -57,6 +57,20 @@ def test_bad_configurations_are_refused(options, message):
         flow_priors.Config(**options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"components": 1438, "model": ("normal", "vamp")}, "at most the 1437 training images"),
+        ({"latent": 1, "model": ("normal", "maf")}, "maf cannot be built: its layers need a laten"),
+        ({"hidden": 10, "model": ("normal", "maf")}, "maf cannot be built: MADE over 20 entries"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_before_training(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        flow_priors.main(flow_priors.Config(out=tmp_path / "run", **options))
+    assert not (tmp_path / "run").exists()
+
+
 def test_digits_have_nothing_to_stop_for(tmp_path):
     with pytest.raises(ValueError, match="digits has no validation images, so it cannot stop"):
         flow_priors.main(flow_priors.Config(patience=3, out=tmp_path / "run"))

@@ -90,6 +90,16 @@ def test_a_far_z_has_a_finite_log_probability():
     assert jnp.all(jnp.isfinite(gradient))
 
 
+def test_inputs_on_and_beyond_a_bound_go_on_learning():
+    """They stand for the bound, and their gradient is that of an input there."""
+    z, inside = jnp.array([0.3, -1.0]), VampPrior(posterior(), jnp.ones((1, 5)))
+    beyond = VampPrior(posterior(), jnp.full((1, 5), 1.5))
+    slope = jax.grad(lambda prior: prior.log_prob(z))
+    assert beyond.log_prob(z) == inside.log_prob(z)
+    np.testing.assert_allclose(slope(beyond).raw[...], slope(inside).raw[...], rtol=1e-5)
+    assert jnp.all(slope(beyond).raw[...] != 0)
+
+
 class OnlyDraws:
     def sample_and_log_prob(self, key, cond=None):
         return jnp.zeros(2), jnp.zeros(())
