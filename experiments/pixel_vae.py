@@ -23,6 +23,7 @@ import optax
 import tyro
 from flax import nnx
 
+from genmix import bijectors as bij
 from genmix import command_line, data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
@@ -34,12 +35,15 @@ from genmix.families import (
     InputDropout,
     LatentVariableModel,
     StandardNormal,
+    transformed,
 )
-from genmix.nets import MLP, GatedPixelCNN
+from genmix.nets import MADE, MLP, GatedPixelCNN
 from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
 
 Tool = Literal["warm-up", "free-bits", "dropout", "reach"]
-PixelVAE = Literal["plain", "warm-up", "free-bits", "dropout", "reach", "dropout+reach", "all"]
+PixelVAE = Literal[
+    "plain", "warm-up", "free-bits", "dropout", "reach", "dropout+reach", "all", "hierarchical"
+]
 Model = Literal["pixelcnn", "vae"] | PixelVAE
 TOOLS: Mapping[Model, tuple[Tool, ...]] = MappingProxyType(
     {
@@ -52,6 +56,7 @@ TOOLS: Mapping[Model, tuple[Tool, ...]] = MappingProxyType(
         "reach": ("reach",),
         "dropout+reach": ("dropout", "reach"),
         "all": ("warm-up", "free-bits", "dropout", "reach"),
+        "hierarchical": ("warm-up", "dropout", "reach"),
     }
 )
 TITLES: Mapping[Model, str] = MappingProxyType(
@@ -65,6 +70,7 @@ TITLES: Mapping[Model, str] = MappingProxyType(
         "reach": "  with a small reach",
         "dropout+reach": "  with dropped inputs, small reach",
         "all": "  with all four",
+        "hierarchical": "  hierarchical, all but free bits",
     }
 )
 DRAWS = 9  # pictures drawn from one z
@@ -148,9 +154,26 @@ def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel 
         )
     if "dropout" in tools:
         likelihood = InputDropout(likelihood, config.dropout)
+    prior: Any = StandardNormal(config.latent)
+    if name == "hierarchical":
+        prior = autoregressive_hierarchy(config.latent, hidden, rngs)
     posterior = FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, rngs=rngs))
+    return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=posterior)
+
+
+def autoregressive_hierarchy(latent: int, hidden: int, rngs: nnx.Rngs) -> LatentVariableModel:
+    """p(z) of a second layer: p(z | w), each entry given those before it, and w ~ N(0, I)."""
+    inner = max(latent // 2, 1)
+    width = max(hidden, latent)
+    made = MADE(latent, (width,), 2, cond_size=hidden, activation=jnp.tanh, rngs=rngs)
     return LatentVariableModel(
-        prior=StandardNormal(config.latent), likelihood=likelihood, posterior=posterior
+        prior=StandardNormal(inner),
+        likelihood=transformed(
+            StandardNormal(latent),
+            bij.masked_autoregressive(made, bij.ShiftScale()),
+            encoder=MLP(inner, (hidden,), hidden, rngs=rngs),
+        ),
+        posterior=FactorizedNormal(MLP(latent, (hidden, hidden), 2 * inner, rngs=rngs)),
     )
 
 
@@ -179,7 +202,9 @@ def train(config: Config, dataset: Dataset, name: Model, directory: Path) -> Fit
     if "warm-up" in tools and warm_up:
         beta = optax.linear_schedule(0.0, 1.0, warm_up)
     free_nats = config.free_nats if "free-bits" in tools else 0.0
-    rate = None if name == "pixelcnn" else Rate(beta=beta, free_nats=free_nats, analytic=True)
+    rate = None
+    if name != "pixelcnn":
+        rate = Rate(beta=beta, free_nats=free_nats, analytic=name != "hierarchical")
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     player = Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(learning_rate))
     plan = Plan(
@@ -210,7 +235,7 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
     }
     if has_z:
         bound = evaluation.elbo(elbo_key, model, x, num_samples=50, rows_per_chunk=rows)
-        (units,) = evaluation.active_units(unit_key, model, x)
+        units, *_ = evaluation.active_units(unit_key, model, x)  # of the layer next to x
         values |= {"elbo": bound.elbo, "rate": bound.rate, "active_units": int(np.sum(units))}
     return values
 

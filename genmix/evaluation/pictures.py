@@ -101,7 +101,8 @@ def save_curves(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), dpi=150, layout="constrained")
+    are_many = len(curves) > 5
+    figure = Figure(figsize=(10 if are_many else 7, 4.5), dpi=150, layout="constrained")
     axes = figure.add_subplot()
     values = []
     for i, (label, (x, y)) in enumerate(curves.items()):
@@ -114,7 +115,10 @@ def save_curves(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
-    if curves:
+    if are_many:  # they leave no room among them
+        place: Any = "outside right upper"  # matplotlib's types do not know it
+        figure.legend(loc=place, frameon=False)
+    elif curves:
         axes.legend(frameon=False)
     buffer = io.BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)

@@ -1,8 +1,11 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from experiments import density_flows
 from genmix import evaluation
@@ -19,6 +22,18 @@ def test_digits_keep_a_tenth_of_their_training_images_to_validate():
     figures = density_flows.figures(dataset, "histograms", log_px)
     np.testing.assert_allclose(figures["nll"], 106.136, atol=0.01)
     np.testing.assert_allclose(figures["bits_per_dim"], 106.136 / (64 * np.log(2)), rtol=1e-4)
+
+
+def test_learned_noise_starts_nearly_uniform():
+    """Its entropy, at most 0 on the unit cube, is that of a wide normal variable in a sigmoid."""
+    noise = density_flows.learned_noise(6, 8, nnx.Rngs(0))
+    x = jax.random.uniform(jax.random.key(0), (6,))
+    keys = jax.random.split(jax.random.key(1), 4000)
+    u, log_q = jax.vmap(lambda key: noise.sample_and_log_prob(key, x))(keys)
+    assert 0 < u.min() < u.max() < 1
+    assert 0 < jnp.mean(log_q) < 0.3
+    np.testing.assert_allclose(jnp.mean(u, axis=0), 0.5, atol=0.1)
+    np.testing.assert_allclose(jnp.var(u, axis=0), 1 / 12, atol=0.02)
 
 
 @pytest.mark.slow
@@ -58,6 +73,7 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys):
         ({"margin": 0.5}, "margin must be between 0 and 1/2, got 0.5"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative, got -1.0"),
         ({"resume": True}, "resume needs --out DIR"),
+        ({"noise": "flow", "flow": ("glow", "maf")}, "for flows of vectors, and glow takes images"),
     ],
 )
 def test_bad_configurations_are_refused(options, message):
