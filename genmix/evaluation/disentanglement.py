@@ -10,7 +10,7 @@ def mutual_informations(
     """I(code_j; factor_k) in nats, with each code cut into bins of equal width.
 
     Of n events that are independent of their factors it is about (bins - 1) (values - 1) / (2 n)
-    above zero.
+    above zero. A code far from all others widens every bin: leave outliers out.
 
     Raises:
         ValueError: if codes and factors are not as many, or bins < 2.

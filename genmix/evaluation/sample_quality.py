@@ -51,6 +51,8 @@ def evaluate_samples(
 ) -> SampleQuality:
     """Draw from any part that samples, and compare with real images.
 
+    What is drawn by chains, as from energy models and Boltzmann machines, goes to `of_images`.
+
     Args:
         real: held-out images in [0, 1].
         classifier: trained on the same data set.
@@ -61,7 +63,10 @@ def evaluate_samples(
         ValueError: if num_samples < 2.
     """
     if not isinstance(part, Samples):
-        raise TypeError(f"{type(part).__name__} has no sample, so its samples cannot be judged.")
+        raise TypeError(
+            f"{type(part).__name__} has no sample, so its samples cannot be judged: draw images by "
+            "chains, as for an energy model, and give them to of_images."
+        )
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
     return of_images(classifier, draw(key, part, num_samples, to_image), real)
@@ -82,7 +87,15 @@ def of_images(
     images: Float[ArrayLike, "n height width channels"],
     real: Float[ArrayLike, "m height width channels"],
 ) -> SampleQuality:
-    """The figures of images that were drawn already, all in [0, 1]."""
+    """The figures of images that were drawn already, all in [0, 1].
+
+    Raises:
+        ValueError: if an image is not finite, or there are less than four of a kind.
+    """
+    if wild := int(np.sum(~np.all(np.isfinite(images), axis=(1, 2, 3)))):
+        raise ValueError(
+            f"images must be finite, and {wild} of {len(images)} are not: does their model diverge?"
+        )
     fake_features, fake = classifiers.seen(classifier, images)
     real_features, labels = classifiers.seen(classifier, real)
     precision, recall = precision_and_recall(real_features, fake_features)

@@ -107,6 +107,8 @@ def test_mistakes_are_refused():
     real, part = jnp.zeros((5, 8, 8, 1)), StandardNormal((8, 8, 1))
     with pytest.raises(TypeError, match="object has no sample, so its samples cannot be judged"):
         sample_quality.evaluate_samples(jax.random.key(0), object(), real, judge, num_samples=5)
+    with pytest.raises(ValueError, match="images must be finite, and 1 of 5 are not"):
+        sample_quality.of_images(judge, real.at[2, 0, 0, 0].set(jnp.nan), real)
     with pytest.raises(ValueError, match="num_samples must be at least 2, got 1"):
         sample_quality.evaluate_samples(jax.random.key(0), part, real, judge, num_samples=1)
     with pytest.raises(ValueError, match="3 neighbours need more events, got 3 real and 5"):
