@@ -89,7 +89,7 @@ class Config:
     learning_rate: float = 1e-3
     """At the start; it falls to zero along a cosine."""
     samples: int = 2000
-    """Drawn for the table."""
+    """Drawn for the table, at least 4."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/aae/TIME if not given."""
@@ -99,8 +99,10 @@ class Config:
     def __post_init__(self):
         command_line.require(
             self,
-            counts=("latent", "style", "clusters", "labels", "noise", "hidden", "steps", "samples"),
+            counts=("latent", "style", "clusters", "labels", "noise", "hidden", "steps"),
             positive=("learning_rate",),
+            names=("model",),
+            at_least={"samples": 4},  # for 3 neighbours
         )
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
@@ -236,7 +238,9 @@ def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
     labels = source.labels[0]
     classes = int(labels.max()) + 1
     if config.labels < classes:
-        raise ValueError(f"labels must be at least one for each of {classes} classes.")
+        raise ValueError(
+            f"labels must be at least one for each of {classes} classes, got {config.labels}."
+        )
     chosen = np.concatenate(
         [np.flatnonzero(labels == c)[: config.labels // classes] for c in range(classes)]
     )
@@ -343,6 +347,9 @@ def print_table(config: Config, rows: list[dict[str, Any]], accuracy: float) -> 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     source = grey.load_images(config.dataset, config.data_dir)
+    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
+    if "semi-supervised" in config.model:
+        labelled(config, source)  # so that nothing is written if the labels do not suffice
     out = run_directory.begin("aae", config)
     key, (train_labels, test_labels) = jax.random.key(config.seed), source.labels
     judge = classifier.train(key, source.train, train_labels, directory=out / "classifier")

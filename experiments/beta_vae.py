@@ -51,17 +51,21 @@ class Config:
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/beta_vae/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("side", "images", "test_images", "hidden", "steps", "batch_size"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        command_line.require(
+            self,
+            counts=("side", "images", "test_images", "hidden", "steps", "batch_size"),
+            positive=("learning_rate",),
+            names=("beta",),
+        )
+        command_line.require_batch(self.batch_size, self.images, "--images")
         if self.latent < 2:
             raise ValueError(f"latent must be at least 2 for a gap, got {self.latent}.")
-        if not self.beta or not all(0 <= beta < math.inf for beta in self.beta):
-            raise ValueError(f"beta must not be negative or empty, got {self.beta}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        if not all(0 <= beta < math.inf for beta in self.beta):
+            raise ValueError(f"beta must not be negative or infinite, got {self.beta}.")
 
 
 def build(config: Config) -> LatentVariableModel:
@@ -83,6 +87,7 @@ def train(config: Config, beta: float, images: np.ndarray, directory: Path) -> F
         transform=data.binarize,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
+        resume=config.resume,
         label=f"beta {beta:g}",
     )
     player = Player(loss=loss, optimizer=optax.adam(learning_rate))

@@ -62,7 +62,7 @@ class Config:
     learning_rate: float = 5e-4
     """Of both players at the start; it falls to zero along a cosine."""
     samples: int = 2000
-    """Drawn for the table."""
+    """Drawn for the table, at least 4 of images."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/flow_gan/TIME if not given."""
@@ -74,6 +74,8 @@ class Config:
             self,
             counts=("layers", "hidden", "critic_steps", "steps", "batch_size", "samples"),
             positive=("learning_rate", "likelihood_weight"),
+            names=("likelihood_weight",),
+            at_least={"samples": 1 if self.dataset == "eight-gaussians" else 4},  # for 3 neighbours
         )
 
 
@@ -315,6 +317,7 @@ def print_table(config: Config, source: Source, rows: list[dict[str, Any]]) -> N
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     source = load(config)
+    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
     out = run_directory.begin("flow_gan", config)
     with run_directory.locked(out):
         rows = run_all(config, source, out)

@@ -6,6 +6,7 @@ Defaults train three small games in a few minutes on two CPU cores, with picture
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,6 +42,7 @@ from genmix.training import (
     comparison,
     fit,
     run_directory,
+    run_log,
 )
 
 Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
@@ -49,6 +51,7 @@ Penalty = Literal["none", "r1", "wgan-gp", "wgan-lp", "spectral-norm"]
 
 PENALTIES = {"r1": adversarial.r1, "wgan-gp": adversarial.wgan_gp, "wgan-lp": adversarial.wgan_lp}
 LOOKS = 6  # pictures over time
+NUM_POINTS = 2**16  # drawn of a mixture for training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,7 +67,7 @@ class Config:
     penalty_weight: float | None = None
     """Of r1: 0.03 in the plane and 0.1 for images; of wgan-gp and wgan-lp: 10."""
     network: Literal["mlp", "dcgan"] | None = None
-    """Of images: mlp for digits and dcgan for larger ones if not given."""
+    """Of images: mlp for digits and dcgan for larger ones if not given; of points always mlp."""
     conditional: bool = False
     """Give generator and critic the class; for images."""
     critic_steps: int = 1
@@ -74,26 +77,44 @@ class Config:
     batch_size: int | None = None
     """256 in the plane and 64 for images."""
     learning_rate: float | None = None
-    """Of both players at the start, from where it falls to zero along a cosine; 3e-3 in the plane
+    """Of the players at the start, from where it falls to zero along a cosine; 3e-3 in the plane
     and 1e-3 for images."""
+    critic_learning_rate: float | None = None
+    """Of the critic; that of the generator if not given: two time scales."""
     average_decay: float = 0.999
     """Of the moving average of the parameters, which is what is evaluated."""
     samples: int = 2500
-    """Drawn for the table."""
+    """Drawn for the table, at least 4 of images."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/gan/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("critic_steps", "steps", "batch_size", "samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
+        points = [name for name in self.dataset if name in BY_NAME]
+        command_line.require(
+            self,
+            counts=("critic_steps", "steps", "batch_size", "samples"),
+            positive=("learning_rate", "critic_learning_rate"),
+            names=("dataset", "loss"),
+            at_least={"samples": 4 if len(points) < len(self.dataset) else 1},  # for 3 neighbours
+        )
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}.")
         if self.penalty_weight is not None and not 0 <= self.penalty_weight < math.inf:
             raise ValueError(f"penalty_weight must not be negative, got {self.penalty_weight}.")
-        if self.conditional and (points := [name for name in self.dataset if name in BY_NAME]):
+        if self.penalty_weight is not None and self.penalty not in PENALTIES:
+            raise ValueError(
+                f"--penalty-weight {self.penalty_weight} is of a term of the critic's loss, and "
+                f"--penalty {self.penalty} adds none: use --penalty {', '.join(PENALTIES)}."
+            )
+        if self.network == "dcgan" and points:
+            raise ValueError(
+                f"{', '.join(points)} has points, and --network dcgan is of images: leave it out, "
+                "or ask for images alone with --dataset."
+            )
+        if self.conditional and points:
             raise ValueError(f"{', '.join(points)} has no classes, which --conditional needs.")
 
 
@@ -109,6 +130,17 @@ def load(name: str, config: Config) -> Mixture | Images:
     if name in BY_NAME:
         return BY_NAME[name]
     return grey.load_images(name, config.data_dir)
+
+
+def batch_size(config: Config, name: str) -> int:
+    return config.batch_size or (256 if name in BY_NAME else 64)
+
+
+def check(config: Config, name: str) -> None:
+    """Refuse data that are not there or do not fill a batch, so that nothing is written."""
+    source = load(name, config)
+    size = NUM_POINTS if isinstance(source, Mixture) else len(source.train)
+    command_line.require_batch(batch_size(config, name), size, name)
 
 
 def build(config: Config, source: Mixture | Images) -> Game:
@@ -161,19 +193,19 @@ def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
 def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> list[Player]:
     rate = config.learning_rate or (3e-3 if isinstance(source, Mixture) else 1e-3)
     # Moments of the gradient are kept for a short time: the other player moves on.
-    adam = lambda steps: optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5, b2=0.99)
+    adam = lambda rate, steps: optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5, b2=0.99)
     critic = Player(
         name="critic",
         owns=("critic",),
         loss=critic_term(config, loss, source),
-        optimizer=adam(steps * config.critic_steps),
+        optimizer=adam(config.critic_learning_rate or rate, steps * config.critic_steps),
         steps=config.critic_steps,
     )
     generator = Player(
         name="generator",
         owns=("generator",),
         loss=adversarial.generator(compared(config), bounds.gan.BY_NAME[loss], of=generator_of),
-        optimizer=adam(steps),
+        optimizer=adam(rate, steps),
     )
     return [critic, generator]
 
@@ -182,7 +214,20 @@ def training_data(key: jax.Array, source: Mixture | Images) -> jax.Array:
     """Points of the mixture, or images in [-1, 1]."""
     if isinstance(source, Images):
         return jnp.asarray(2 * source.train - 1, jnp.float32)
-    return source.draw(key, 2**16)
+    return source.draw(key, NUM_POINTS)
+
+
+def watched(directory: Path, every: int, show: Callable[[Game], np.ndarray]) -> Validation:
+    """Keep samples at each look, on the disk, for the run may be resumed from between two looks."""
+
+    def look(game: Game) -> float:
+        """The step: the later model is the better one, since the last one is wanted."""
+        past, _ = run_log.read_metrics(directory / "metrics.jsonl").get("seconds", ([0], []))
+        step = int(past[-1]) + every
+        np.save(directory / f"samples-{step}.npy", show(game))
+        return step
+
+    return Validation(look, every)
 
 
 def play(
@@ -199,38 +244,27 @@ def play(
     batches = x
     if isinstance(source, Images) and given:
         batches = (x, jax.nn.one_hot(source.labels[0], given))
-    over_time: dict[str, np.ndarray] = {}
-
-    def look(game: Game) -> float:
-        """Keep samples; the later model is the better one, since the last one is wanted."""
-        number = len(over_time) + 1
-        over_time[f"step {number * every}"] = draw(
-            jax.random.clone(look_key), game, 5000 if is_plane else 10, given
-        )
-        return number
-
+    show = lambda game: draw(jax.random.clone(look_key), game, 5000 if is_plane else 10, given)
     plan = Plan(
         num_rounds=steps - steps % every,
-        batch_size=config.batch_size or (256 if is_plane else 64),
+        batch_size=batch_size(config, name),
         average_decay=config.average_decay,
         rounds_per_call=every,
-        validation=Validation(look, every),
+        validation=watched(directory, every, show),
         directory=directory,
+        resume=config.resume,
         label=f"{name}, {loss}",
     )
-    trained = fit(
-        fit_key,
-        build(config, source),
-        players(config, loss, source, steps),
-        batches,
-        plan,
-    )
+    team = players(config, loss, source, steps)
+    trained = fit(fit_key, build(config, source), team, batches, plan)
     last = {metric: float(values[-1]) for metric, (_, values) in trained.history.items()}
     name = compared(config).name
     figures = {
         "data_accuracy": last[f"critic/{name}_accuracy"],
         "data_gradient_norm": last[f"generator/{name}_gradient_norm"],
     }
+    looks = range(every, plan.num_rounds + 1, every)
+    over_time = {f"step {step}": np.load(directory / f"samples-{step}.npy") for step in looks}
     return trained.model, over_time, figures | {"train_seconds": trained.seconds}
 
 
@@ -321,18 +355,8 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
     if images:
         accuracies = {f"{100 * r['classifier_accuracy']:.1f} %" for r in images if len(r) < 10}
         title = f"images, seen by a classifier of test accuracy {', '.join(sorted(accuracies))}"
-        columns = (
-            "data",
-            "loss",
-            "Fréchet",
-            "MODE",
-            "IS",
-            "precision",
-            "recall",
-            "class",
-            "training",
-        )
-        table = Table(*columns, title=title)
+        scores = ("Fréchet", "MODE", "IS", "precision", "recall")
+        table = Table("data", "loss", *scores, "class", "training", title=title)
         for row in images:
             seconds = row.get("train_seconds")
             table.add_row(
@@ -352,9 +376,10 @@ def print_tables(rows: list[dict[str, Any]]) -> None:
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     for name in config.dataset:
-        load(name, config)  # so that nothing is written if one of them is not there
+        check(config, name)
     out = run_directory.begin("gan", config)
-    rows = [row for name in config.dataset for row in run(config, name, out)]
+    with run_directory.locked(out):
+        rows = [row for name in config.dataset for row in run(config, name, out)]
     print_tables(rows)
     run_directory.write_results(
         out,

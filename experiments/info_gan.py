@@ -39,6 +39,7 @@ from genmix.training import (
 )
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
+NUM_POINTS = 2**16  # drawn of a mixture for training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,21 +63,25 @@ class Config:
     """At the start, from where it falls to zero along a cosine; 3e-3 in the plane and 1e-3 for
     images."""
     samples: int = 5000
-    """Drawn for the table."""
+    """Drawn for the table, at least 4 of images."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/info_gan/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("styles", "steps", "batch_size", "samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        has_images = any(name not in mixtures.BY_NAME for name in self.dataset)
+        command_line.require(
+            self,
+            counts=("styles", "steps", "batch_size", "samples"),
+            positive=("learning_rate",),
+            names=("dataset",),
+            at_least={"samples": 4 if has_images else 1},  # for 3 neighbours
+        )
         for name in ("class_weight", "style_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
-        if self.learning_rate is not None and not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
 
 
 class Game(nnx.Module):
@@ -97,6 +102,17 @@ def load(name: str, config: Config) -> Mixture | Images:
     if name in mixtures.BY_NAME:
         return mixtures.BY_NAME[name]
     return grey.load_images(name, config.data_dir)
+
+
+def batch_size(config: Config, name: str) -> int:
+    return config.batch_size or (256 if name in mixtures.BY_NAME else 64)
+
+
+def check(config: Config, name: str) -> None:
+    """Refuse data that are not there or do not fill a batch, so that nothing is written."""
+    source = load(name, config)
+    size = NUM_POINTS if isinstance(source, Mixture) else len(source.train)
+    command_line.require_batch(batch_size(config, name), size, name)
 
 
 def num_classes(source: Mixture | Images) -> int:
@@ -171,15 +187,16 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
 def train(config: Config, name: str, source: Mixture | Images, directory: Path) -> Fit:
     game = build(config, source)
     if isinstance(source, Mixture):
-        x = source.draw(jax.random.key(config.seed + 1), 2**16)
+        x = source.draw(jax.random.key(config.seed + 1), NUM_POINTS)
     else:
         x = jnp.asarray(2 * source.train - 1, jnp.float32)
     plan = Plan(
         num_rounds=config.steps,
-        batch_size=config.batch_size or (256 if isinstance(source, Mixture) else 64),
+        batch_size=batch_size(config, name),
         average_decay=0.999,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
+        resume=config.resume,
         label=name,
     )
     return fit(jax.random.key(config.seed), game, players(config, source, game), x, plan)
@@ -292,9 +309,10 @@ def print_table(rows: list[dict[str, Any]]) -> None:
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     for name in config.dataset:
-        load(name, config)  # so that nothing is written if one of them is not there
+        check(config, name)
     out = run_directory.begin("info_gan", config)
-    rows = [run(config, name, out) for name in config.dataset]
+    with run_directory.locked(out):
+        rows = [run(config, name, out) for name in config.dataset]
     print_table(rows)
     run_directory.write_results(
         out, start, units="nats; shares of 1; seconds", rows=rows, seed=config.seed

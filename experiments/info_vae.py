@@ -103,16 +103,18 @@ class Config:
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/info_vae/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("latent", "hidden", "width", "layers", "steps", "particles", "events"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
+        command_line.require(
+            self,
+            counts=("latent", "hidden", "width", "layers", "steps", "particles", "events"),
+            positive=("learning_rate",),
+            names=("model", "decoder"),
+        )
         if self.batch_size < 2:
             raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
 
 
 class Game(nnx.Module):
@@ -194,6 +196,7 @@ def train(config: Config, dataset: Dataset, name: Name, decoder: Decoder, direct
         transform=data.binarize if dataset.binarization == "dynamic" else None,
         rounds_per_call=max(steps // 20, 1),
         directory=directory,
+        resume=config.resume,
         label=f"{name}, {decoder}",
     )
     game = build(config, dataset, decoder)
@@ -284,6 +287,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     dataset = data.load(config.dataset, config.data_dir)
     if dataset.num_levels != 2:
         raise ValueError(f"{dataset.name} is not binary, which the Bernoulli decoder needs.")
+    data.require(dataset, batch_size=config.batch_size)
     out = run_directory.begin("info_vae", config)
     rows = []
     for decoder in config.decoder:

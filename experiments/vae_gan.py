@@ -79,21 +79,23 @@ class Config:
     learning_rate: float = 1e-3
     """Of all players at the start; it falls to zero along a cosine."""
     samples: int = 2000
-    """Drawn for the table."""
+    """Drawn for the table, at least 4."""
     particles: int = 500
     """Particles of the NLL estimate."""
     seed: int = 0
     out: Path | None = None
     """Directory of the run; runs/vae_gan/TIME if not given."""
+    resume: bool = False
+    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        for name in ("latent", "hidden", "steps", "batch_size", "samples", "particles"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        for name in ("scale", "learning_rate"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
+        command_line.require(
+            self,
+            counts=("latent", "hidden", "steps", "batch_size", "particles"),
+            positive=("scale", "learning_rate"),
+            names=("model",),
+            at_least={"samples": 4},  # for 3 neighbours
+        )
 
 
 class ImageCritic(nnx.Module):
@@ -193,6 +195,7 @@ def train(config: Config, name: Name, source: Images, directory: Path) -> Fit:
         average_decay=0.999,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
+        resume=config.resume,
         label=name,
     )
     x = jnp.asarray(source.train, jnp.float32)
@@ -250,6 +253,7 @@ def print_table(config: Config, rows: list[dict[str, Any]], accuracy: float) -> 
 def main(config: Config) -> list[dict[str, Any]]:
     start = time.perf_counter()
     source = grey.load_images(config.dataset, config.data_dir)
+    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
     out = run_directory.begin("vae_gan", config)
     key, (train_labels, test_labels) = jax.random.key(config.seed), source.labels
     judge = classifier.train(key, source.train, train_labels, directory=out / "classifier")

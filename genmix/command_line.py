@@ -55,7 +55,7 @@ def require(
     Args:
         counts: fields of at least 1.
         positive: fields of finite numbers above 0.
-        names: fields that hold at least one name.
+        names: tuples of at least one name or number, each in it once.
         at_least: fields with their least value.
 
     Raises:
@@ -77,8 +77,24 @@ def require(
     for field in names:
         if not given[field]:
             raise ValueError(f"{field} needs at least one name, got none.")
+        # Runs are called after their numbers in this form.
+        if len({f"{v:g}" if isinstance(v, float) else v for v in given[field]}) < len(given[field]):
+            raise ValueError(f"{field} must name each once, got {given[field]}.")
     if given.get("resume") and given["out"] is None:
         raise ValueError("resume needs --out DIR, the run to go on with.")
+
+
+def require_batch(batch_size: int, num_examples: int, name: str) -> None:
+    """Refuse, before anything is written, batches of more than all training examples.
+
+    Raises:
+        ValueError: naming the most that there are.
+    """
+    if batch_size > num_examples:
+        raise ValueError(
+            f"batch_size must be at most {num_examples}, the training examples of {name}; got "
+            f"{batch_size}."
+        )
 
 
 def print_table(title: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:

@@ -1,6 +1,9 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import beta_vae
@@ -32,11 +35,26 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
     assert "FactorVAE" in capsys.readouterr().out
 
 
+def test_beta_multiplies_the_rate(tmp_path, monkeypatch):
+    seen: list[Any] = []
+    monkeypatch.setattr(beta_vae, "fit", lambda *arguments: seen.extend(arguments))
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (60, 8, 8, 1)), jnp.float32)
+    beta_vae.train(beta_vae.Config(**TINY), 4.0, np.asarray(x), tmp_path)
+    _, model, (player,), *_ = seen
+    loss, (metrics, _) = jax.jit(player.loss)(model, jax.random.key(0), x, jnp.zeros((), int))
+    assert metrics["rate"] > 1e-3
+    np.testing.assert_allclose(loss, 4 * metrics["rate"] - metrics["log_likelihood"], rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"latent": 1}, "latent must be at least 2 for a gap, got 1"),
-        ({"beta": (-1.0,)}, "beta must not be negative or empty"),
+        ({"beta": (-1.0,)}, "beta must not be negative or infinite"),
+        ({"beta": ()}, "beta needs at least one name"),
+        ({"beta": (1.0, 1.0000001)}, r"beta must name each once, got \(1.0, 1.0000001\)"),
+        ({"images": 63}, "batch_size must be at most 63, the training examples of --images; got"),
+        ({"resume": True}, "resume needs --out DIR"),
         ({"side": 0}, "side must be at least 1, got 0"),
     ],
 )

@@ -61,12 +61,21 @@ def test_images_pass_through_levels():
     np.testing.assert_allclose(flow_gan.to_image(source, x), expected, atol=1e-6)
 
 
+def test_a_batch_has_no_more_than_all_events(tmp_path):
+    config = flow_gan.Config(batch_size=1438, out=tmp_path / "run")
+    with pytest.raises(ValueError, match="batch_size must be at most 1437, the training examples"):
+        flow_gan.main(config)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"likelihood_weight": (0.0,)}, r"likelihood_weight must be positive, got \(0.0,\)"),
+        ({"likelihood_weight": (1.0, 1.0)}, "likelihood_weight must name each once"),
+        ({"samples": 3}, "samples must be at least 4, got 3"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, message):

@@ -37,6 +37,14 @@ def test_a_short_run(tmp_path, capsys, monkeypatch, options):
     assert "training" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_the_defaults_cover_eight_gaussians(tmp_path):
+    """And nine of ten samples lie within three deviations of a mode."""
+    (row,) = gan.main(gan.Config(dataset=("eight-gaussians",), out=tmp_path / "run"))
+    assert row["covered"] == row["modes"] == 8
+    assert row["high_quality"] >= 0.9
+
+
 @pytest.mark.parametrize("penalty", ["none", "r1", "spectral-norm"])
 def test_networks_are_normalized_as_the_penalty_allows(penalty):
     blank, label = np.zeros((1, 28, 28, 1)), np.zeros(1)
@@ -44,6 +52,26 @@ def test_networks_are_normalized_as_the_penalty_allows(penalty):
     game = gan.build(gan.Config(penalty=penalty), images)
     assert (len(game.critic.norms) > 0) == (penalty == "none")
     assert hasattr(game.critic.out, "direction") == (penalty == "spectral-norm")
+
+
+def test_time_scales_are_two():
+    """Adam's first step is as long as the learning rate."""
+    config = gan.Config(learning_rate=0.1, critic_learning_rate=0.4)
+    players = gan.players(config, "hinge", gan.BY_NAME["grid"], 10)
+    x = {"x": np.ones((), np.float32)}
+    for player, rate in zip(players, (0.4, 0.1), strict=True):
+        step: Any = player.optimizer.update(x, player.optimizer.init(x))[0]
+        np.testing.assert_allclose(step["x"], -rate, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [({"dataset": ("digits",)}, 1437), ({"dataset": ("grid",)}, 2**16)]
+)
+def test_a_batch_has_no_more_than_all_events(tmp_path, options, size):
+    config = gan.Config(**options, batch_size=size + 1, out=tmp_path / "run")
+    with pytest.raises(ValueError, match=f"batch_size must be at most {size}, the training"):
+        gan.main(config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_points_are_those_of_the_mixture():
@@ -62,6 +90,18 @@ def test_training_points_are_those_of_the_mixture():
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ({"conditional": True}, "eight-gaussians, grid has no classes, which --conditional needs"),
         ({"penalty_weight": float("nan")}, "penalty_weight must not be negative, got nan"),
+        ({"learning_rate": float("inf")}, "learning_rate must be positive, got inf"),
+        ({"critic_learning_rate": 0.0}, "critic_learning_rate must be positive, got 0.0"),
+        ({"dataset": ()}, "dataset needs at least one name, got none"),
+        ({"loss": ("hinge", "hinge")}, r"loss must name each once, got \('hinge', 'hinge'\)"),
+        ({"samples": 3}, "samples must be at least 4, got 3"),
+        ({"average_decay": 1.0}, r"average_decay must be in \[0, 1\), got 1.0"),
+        (
+            {"penalty": "spectral-norm", "penalty_weight": 1.0},
+            "--penalty spectral-norm adds none: use --penalty r1, wgan-gp, wgan-lp",
+        ),
+        ({"network": "dcgan"}, "grid has points, and --network dcgan is of images: leave it out"),
+        ({"resume": True}, "resume needs --out DIR"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options, message):
