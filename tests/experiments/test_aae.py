@@ -66,6 +66,28 @@ def test_each_loss_moves_what_its_player_owns():
         assert bool(jnp.any(slope != 0)) != is_of_style, path
 
 
+def test_class_and_style_have_a_critic_each():
+    """The loss of an encoder whose critics' scores are 0 is log 2 for each of them."""
+    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
+    critic, _, encoder = aae.players(config, "clustering", source)
+
+    @jax.jit
+    def evaluate(x):
+        game, key = aae.build(config, "clustering", source), jax.random.key(0)
+        losses = critic.loss(game, key, x, critic.initial_carry(game))
+        game.critics = jax.tree.map(jnp.zeros_like, game.critics)
+        key = jax.random.clone(key)
+        return losses, encoder.loss(game, key, x, encoder.initial_carry(game))[0]
+
+    x = jnp.round(jnp.asarray(source.train[:20], jnp.float32))
+    (value, (metrics, _)), of_encoder = evaluate(x)
+    told_apart = sum(2 * (np.log(2) - metrics[f"{name}_jsd"]) for name in ("class", "style"))
+    penalty = metrics["class_r1"] + metrics["style_r1"]
+    assert penalty > 1e-3
+    np.testing.assert_allclose(value, told_apart + 0.1 * penalty, rtol=1e-5)
+    np.testing.assert_allclose(of_encoder, 2 * np.log(2), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,6 +1,9 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import info_gan
@@ -23,6 +26,30 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
     for name in info_gan.Config().dataset:
         assert (out / f"{name}.png").is_file()
     assert "class: I / H" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_defaults_inform_of_the_mode(tmp_path):
+    """2 nats of at most log 8 = 2.08, in samples of eight Gaussians."""
+    (row,) = info_gan.main(info_gan.Config(dataset=("eight-gaussians",), out=tmp_path / "run"))
+    assert 2.0 <= row["class_information"] <= row["class_entropy"] + 1e-6
+
+
+def test_what_the_codes_tell_is_taken_from_the_loss():
+    """The critic's score is 0, and the loss of a generator with that score log 2."""
+    config = info_gan.Config(class_weight=3.0, style_weight=2.0)
+    source = info_gan.grey.load_images("digits")
+
+    @jax.jit
+    def evaluate(x):
+        game = info_gan.build(config, source)
+        game.critic = jax.tree.map(jnp.zeros_like, game.critic)
+        _, generator = info_gan.players(config, source, game)
+        return generator.loss(game, jax.random.key(0), x, generator.initial_carry(game))
+
+    value, (metrics, _) = evaluate(jnp.asarray(source.train[:10], jnp.float32))
+    told = 3 * metrics["class_information"] + 2 * metrics["style_information"]
+    np.testing.assert_allclose(value, np.log(2) - told, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import json
 from typing import Any, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -115,6 +116,9 @@ def check_a_round(choice):
     names = {name.split("/")[-1] for name in metrics}
     assert ("latent_mmd" in names) == (choice["mmd"] > 0)
     assert (f"{choice['adversarial']}_gradient_norm" in names) == (len(players) == 2)
+    if len(players) == 2:
+        moves = state_after.optimizers["critic"][0].count
+        assert int(moves) == (choice["k_critic"] or 1)
 
 
 @pytest.mark.parametrize("choice", FIRST, ids=identify)
@@ -132,6 +136,45 @@ def test_the_sixty_have_every_choice():
     assert len(SAMPLE) == 60
     for field, values in CHOICES.items():
         assert {choice[field] for choice in SAMPLE} == set(values), field
+
+
+def evaluate(config, place, change=lambda against: against):
+    """Loss and metrics of the critic, 0, or the model, 1."""
+    player = game.players(config)[place]
+
+    @jax.jit
+    def loss(x):
+        against = change(game.start(config, DATASETS["bits"]))
+        return player.loss(against, jax.random.key(0), x, player.initial_carry(against))
+
+    value, (metrics, _) = loss(jnp.round(jnp.asarray(DATASETS["bits"].train[:10])))
+    return value, metrics
+
+
+def test_the_model_minimises_the_weighed_sum_of_its_terms():
+    """The critic's score is 0, and the loss of a generator with that score log 2."""
+    config = mix.Config(**TINY, beta=0.25, mmd=10.0, adversarial="latent", weight=3.0)
+
+    def blank(against):
+        return game.Game(against.model, jax.tree.map(jnp.zeros_like, against.critic))
+
+    loss, metrics = evaluate(config, 1, blank)
+    assert metrics["latent_mmd"] > 0.01
+    expected = -metrics["log_likelihood"] + 0.25 * metrics["rate"] + 10 * metrics["latent_mmd"]
+    np.testing.assert_allclose(loss, expected + 3 * np.log(2), rtol=1e-5)
+
+
+def test_critics_minimise_their_loss_and_the_penalty():
+    weights: dict[grid.Critic, float] = {"wasserstein": 10.0, "non-saturating": 0.1}
+    for name, weight in weights.items():
+        config = mix.Config(**TINY, adversarial="latent", critic=name)
+        loss, metrics = evaluate(config, 0)
+        if name == "wasserstein":
+            value, penalty = -metrics["latent_w1"], metrics["latent_wgan_gp"]
+        else:
+            value, penalty = 2 * (np.log(2) - metrics["latent_jsd"]), metrics["latent_r1"]
+        assert penalty > 1e-3
+        np.testing.assert_allclose(loss, value + weight * penalty, rtol=1e-5)
 
 
 def walk(choices):

@@ -1,6 +1,9 @@
 import json
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import vae_gan
@@ -39,6 +42,25 @@ def test_only_the_critics_that_are_asked_play():
     assert team("+ latent") == ["latents", "model"]
     assert team("+ data + latent") == ["images", "latents", "model"]
     assert team("VAE-GAN") == ["images", "model"]
+
+
+def test_the_objective_is_the_weighed_sum_of_its_terms():
+    """The critics' scores are 0, and the loss of a generator with that score log 2."""
+    config = vae_gan.Config(**TINY)
+    source = vae_gan.grey.load_images("digits")
+    term = vae_gan.objective(vae_gan.Weights(pixels=2.0, features=3.0, data=5.0, latent=7.0))
+
+    @jax.jit
+    def evaluate(x):
+        game = vae_gan.build(config, source)
+        game.images.out = jax.tree.map(jnp.zeros_like, game.images.out)
+        game.latents = jax.tree.map(jnp.zeros_like, game.latents)
+        return term(game, jax.random.key(0), x, term.init(game))
+
+    value, (metrics, _) = evaluate(jnp.asarray(source.train[:10], jnp.float32))
+    likelihood = 2 * metrics["log_likelihood"] + 3 * metrics["feature_log_likelihood"]
+    expected = metrics["rate"] - likelihood + 12 * np.log(2)
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,47 @@ def test_features_are_matched_by_the_generator_alone():
     assert not any(v.any() for name, v in slopes.items() if name.startswith("critic"))
 
 
+class Lines(nnx.Module):
+    """x -> encoding * x -> decoding * encoding * x."""
+
+    def __init__(self):
+        self.encoding, self.decoding = nnx.Param(jnp.asarray(0.5)), nnx.Param(jnp.asarray(1.5))
+
+    def encode(self, key, x):
+        return self.encoding * x
+
+    def decode(self, z):
+        return self.decoding * z
+
+
+def test_encoder_and_decoder_learn_from_the_likelihood_of_features():
+    """Minus it is g^2 (1 - a b)^2 |x|^2 / 2 and a constant, for features g x of a constant g."""
+
+    class Gain(nnx.Module):
+        def __init__(self):
+            self.gain = nnx.Param(jnp.asarray(3.0))
+
+    game = Game(Lines(), Gain())
+    term = adversarial.feature_likelihood(lambda judge, x: judge.gain * x, **OF)
+    size = np.mean(np.sum(np.asarray(X) ** 2, axis=1))
+    expected = 0.5 * 9 * 0.25**2 * size + 1.5 * np.log(2 * np.pi)
+    loss, metrics = evaluate(term, game)
+    np.testing.assert_allclose([loss, -metrics["feature_log_likelihood"]], expected, rtol=1e-5)
+    slopes = gradient(term, game)
+    np.testing.assert_allclose(slopes["generator.encoding"], -9 * 0.25 * 1.5 * size, rtol=1e-5)
+    np.testing.assert_allclose(slopes["generator.decoding"], -9 * 0.25 * 0.5 * size, rtol=1e-5)
+    assert slopes["critic.gain"] == 0
+
+
+def test_the_reported_norm_is_that_of_the_slope():
+    """|w| for a score of w . x, whatever the size of the batch."""
+    critic = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
+    game = Game(Implicit(StandardNormal(3), lambda z: z), critic)
+    _, metrics = evaluate(adversarial.generator(comparison.data, gan.wasserstein, **OF), game)
+    expected = np.linalg.norm(critic.kernel[...])
+    np.testing.assert_allclose(metrics["data_gradient_norm"], expected, rtol=1e-5)
+
+
 def test_critics_of_classes_see_the_class():
     class Echo(nnx.Module):
         def sample(self, key, cond=None):
@@ -174,6 +215,20 @@ def test_real_and_fake_events_are_normalized_apart():
     loss, metrics = evaluate(term, game, X + 50)
     np.testing.assert_allclose(loss, 0.0, atol=1e-5)
     assert 0.3 < metrics["data_accuracy"] < 0.7
+
+
+def test_statistics_of_both_batches_are_kept():
+    """First those of the real events, with half the weight of what comes after them."""
+    game = Game(Implicit(StandardNormal(3), jnp.ones_like), Normalized())
+
+    @jax.jit
+    def kept(x):
+        copy = state.fresh(game)
+        adversarial.critic(comparison.data, gan.wasserstein, **OF)(copy, jax.random.key(0), x, ())
+        return copy.critic.norm.mean[...]
+
+    real, fake = (jnp.mean(game.critic.out(x)) for x in (X + 5, jnp.ones((1, 3))))
+    np.testing.assert_allclose(kept(X + 5), [0.25 * real + 0.5 * fake], rtol=1e-5)
 
 
 def players(critic_steps=3):

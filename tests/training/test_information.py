@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from genmix.densities import normal
 from genmix.families import (
     FactorizedNormal,
     Implicit,
@@ -58,6 +59,38 @@ def test_the_bound_is_the_information_where_the_predictor_is_right():
         assert -value < np.log(2) - entropy - 0.0124
         assert slope * (wrong - best) > 0  # minimising leads to the best one
     np.testing.assert_allclose(loss(0.0)[0], 0.0, atol=1e-5)
+
+
+class Signs:
+    """-1 or 1, so that the mean of squares has no error."""
+
+    def sample(self, key, cond=None):
+        return jax.random.rademacher(key, (1,), jnp.float32)
+
+
+class Line(nnx.Module):
+    """x = gain * c, of which the predictor is N(guess * x, 1)."""
+
+    def __init__(self, gain, guess):
+        self.gain, self.guess = nnx.Param(jnp.asarray(gain)), nnx.Param(jnp.asarray(guess))
+        self.generator = Implicit(Signs(), lambda c: self.gain * c)
+
+    def log_prob(self, c, x):
+        return jnp.sum(normal.log_prob(c, self.guess * x, 1.0))
+
+
+def test_generator_and_predictor_learn_from_the_information():
+    """Minus the bound is (1 - gain * guess)^2 / 2 and a constant, for codes of size 1."""
+
+    def loss(gain, guess):
+        term = information.barber_agakov(
+            "sign", lambda z: z, 0.5, of=lambda m: m.generator, by=lambda m: m
+        )
+        return term(Line(gain, guess), jax.random.key(0), EVENTS[:4], ())[0]
+
+    value, slopes = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(2.0, 0.25)
+    np.testing.assert_allclose(value, 0.5 * np.log(2 * np.pi) + 0.125 - 0.5, rtol=1e-6)
+    np.testing.assert_allclose(slopes, (-0.5 * 0.25, -0.5 * 2.0), rtol=1e-6)
 
 
 def test_what_cannot_be_informed_is_refused():

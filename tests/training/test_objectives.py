@@ -13,6 +13,7 @@ from genmix.bounds import (
     sticking_the_landing,
     weighted,
 )
+from genmix.densities import normal
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, state
 from genmix.training import Player, Rate, Term, baselines, compile_rounds, objectives, start
@@ -100,6 +101,109 @@ def test_beta_follows_its_schedule():
     game = start(jax.random.key(0), vae(), [player])
     _, metrics = compile_rounds([player], batch_size=50, num_rounds=6)(game, BITS)
     np.testing.assert_allclose(metrics["beta"], [0.0, 0.25, 0.5, 0.75, 1.0, 1.0])
+
+
+class AtPoints(linear_gaussian.Affine):
+    """Affine normal of pairs (c, e) that draws loc(c) + scale * e: e says what is drawn."""
+
+    def mean(self, cond=None):
+        assert cond is not None
+        return super().mean(cond[0])
+
+    def sample(self, key, cond=None):
+        assert cond is not None
+        return self.mean(cond) + self.scale * cond[1]
+
+    def kl(self, prior, cond=None):
+        return normal.kl(self.mean(cond), self.scale[...], *prior.normal_parameters())
+
+
+class OfTheFirst(linear_gaussian.Affine):
+    """Affine normal of the first of two events."""
+
+    def log_prob(self, x, cond=None):
+        return super().log_prob(x[0], cond)
+
+
+class Rotated:
+    """Data in 4-D with their principal axes, and linear VAEs of noise 0.6 along those axes.
+
+    Batches pair every x with points e whose means of quadratics are those of N(0, I), so that the
+    mean of a batch is the exact expectation over a posterior.
+    """
+
+    def __init__(self, beta):
+        rng = np.random.default_rng(0)
+        x = (
+            rng.normal(size=(12, 4))
+            * [2.5, 1.6, 0.9, 0.5]
+            @ np.linalg.qr(rng.normal(size=(4, 4)))[0]
+        )
+        self.offset, self.beta, self.noise = x.mean(axis=0), beta, beta * 0.6**2
+        eigenvalues, axes = np.linalg.eigh(np.cov(x.T, bias=True))
+        self.eigenvalues, self.axes = eigenvalues[::-1], axes[:, ::-1]
+        e = np.sqrt(3) * np.concatenate([np.eye(3), -np.eye(3)])
+        batch = jnp.asarray(np.repeat(x, 6, axis=0)), jnp.asarray(np.tile(e, (12, 1)))
+        term = objectives.elbo(rate=Rate(beta=beta, analytic=True))
+
+        def loss(own):
+            model = state.with_variables(self.model(np.ones(3)), own)
+            return term(model, jax.random.key(0), batch, jnp.zeros((), jnp.int32))[0]
+
+        self.value_and_slopes = jax.jit(jax.value_and_grad(loss))
+
+    def lengths(self):
+        """Of the columns of W, for probabilistic PCA with noise beta sigma^2."""
+        return np.sqrt(np.maximum(self.eigenvalues[:3] - self.noise, 0.0))
+
+    def model(self, lengths):
+        """Columns of W along the axes, and the posterior that is best for them."""
+        weight, precision = self.axes[:, :3] * lengths, lengths**2 + self.noise
+        inverse = weight.T / precision[:, None]
+        return LatentVariableModel(
+            prior=StandardNormal(3),
+            likelihood=OfTheFirst(weight, self.offset, np.full(4, 0.6)),
+            posterior=AtPoints(inverse, -inverse @ self.offset, np.sqrt(self.noise / precision)),
+        )
+
+    def maximum(self):
+        """Of the beta-ELBO: beta times PCA's log p(x) at this noise, and what the scale leaves."""
+        kept = np.log(self.eigenvalues[:3]) + 1
+        lost = np.log(self.noise) + self.eigenvalues / self.noise
+        lost[:3] = np.where(self.eigenvalues[:3] > self.noise, kept, lost[:3])
+        pca = -0.5 * np.sum(np.log(2 * np.pi) + lost)
+        constant = 2 * (self.beta * np.log(2 * np.pi * self.noise) - np.log(2 * np.pi * 0.36))
+        return self.beta * pca + constant
+
+    def loss(self, lengths):
+        """The loss of the model, and its slopes in all but the noise."""
+        value, slopes = self.value_and_slopes(state.variables(self.model(lengths), nnx.Param))
+        del slopes["likelihood.scale"]
+        return value, np.concatenate([slope.ravel() for slope in slopes.values()])
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("beta", "num_active"), [(0.5, 3), (3.0, 2), (6.0, 1)])
+def test_the_weighed_elbo_of_a_linear_model_is_pca_with_more_noise(beta, num_active):
+    """Noise beta sigma^2: the slopes vanish there, and the maximum is that of the closed form.
+
+    Directions of less variance are not used: a short column makes the loss larger.
+    """
+    linear = Rotated(beta)
+    best = linear.lengths()
+    assert np.count_nonzero(best) == num_active
+    value, slopes = linear.loss(best)
+    np.testing.assert_allclose(value, -linear.maximum(), rtol=1e-12)
+    np.testing.assert_allclose(slopes, 0.0, atol=1e-12)
+    of_plain, slopes = linear.loss(Rotated(1.0).lengths())
+    assert of_plain > value + 0.01
+    assert np.max(np.abs(slopes)) > 0.1
+    for i in range(3):
+        unused, short = best.copy(), best.copy()
+        unused[i], short[i] = 0.0, 0.1
+        gain = linear.loss(unused)[0] - linear.loss(short)[0]
+        assert abs(gain) > 1e-5
+        assert (gain > 0) == (i < num_active)
 
 
 def test_a_beta_of_zero_leaves_the_likelihood():
