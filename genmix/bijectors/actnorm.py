@@ -13,8 +13,8 @@ class ActNorm(nnx.Module):
     """y = loc + exp(log_scale) x along the last axis, the same at every position of an image.
 
     It starts as the identity. `initialize(bijector, batch)` returns a copy that makes of the batch
-    events with mean 0 and variance 1 in each channel; a channel that is constant there keeps the
-    scale 1.
+    events with mean 0 and variance 1 in each channel; a channel that is constant there, but for
+    the rounding of its values, keeps the scale 1, and one with a NaN becomes NaN.
 
     Source: Kingma & Dhariwal (2018), arXiv:1807.03039, section 3.1.
     """
@@ -40,14 +40,26 @@ class ActNorm(nnx.Module):
         return (y - loc) * jnp.exp(-log_scale), -self._log_det(y)
 
     def initialized(self, batch: Event, cond: PyTree = None) -> "ActNorm":
-        """Copy that standardizes a batch of data [n, ..., channels]."""
+        """Copy that standardizes a batch of data [n, ..., channels].
+
+        Raises:
+            ValueError: if the batch is a single vector, is empty, or has other channels.
+        """
         del cond
         self._check("batch", batch)
-        axes = tuple(range(batch.ndim - 1))
-        scale = jnp.std(batch, axis=axes)
+        if batch.ndim < 2 or not batch.size:
+            raise ValueError(
+                "ActNorm starts from a batch of events [n, ..., channels], n >= 1, got shape "
+                f"{batch.shape}."
+            )
+        rows = batch.reshape(-1, batch.shape[-1])
+        # Distances from the first row are zero where all are the same, means of values only nearly.
+        distances = rows - rows[:1]
+        scale = jnp.std(distances, axis=0)
+        is_constant = scale <= 4 * jnp.finfo(scale.dtype).eps * jnp.max(jnp.abs(rows), axis=0)
         copy = ActNorm(batch.shape[-1])
-        copy.loc[...] = jnp.mean(batch, axis=axes)
-        copy.log_scale[...] = jnp.log(jnp.where(scale > 0, scale, 1))
+        copy.loc[...] = rows[0] + jnp.mean(distances, axis=0)
+        copy.log_scale[...] = jnp.log(jnp.where(is_constant, 1, scale))
         return copy
 
     def _log_det(self, event: Event) -> LogDet:

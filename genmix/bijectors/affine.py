@@ -8,7 +8,7 @@ from flax import nnx
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, PyTree
 
-from genmix.bijectors.directions import Event, LogDet
+from genmix.bijectors.directions import Event, LogDet, check_event
 from genmix.densities.multivariate_normal import check_shape
 
 Vector = Float[Array, " _"]
@@ -83,10 +83,12 @@ class Affine(nnx.Module):
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
+        check_event(self, x, self.loc.shape)
         return forward_and_log_det(x, self.loc[...], jnp.exp(self.log_scale[...]))
 
     def inverse_and_log_det(self, y: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
+        check_event(self, y, self.loc.shape)
         return inverse_and_log_det(y, self.loc[...], jnp.exp(self.log_scale[...]))
 
 
@@ -110,8 +112,10 @@ class TriangularAffine(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.loc.shape)
         return triangular_forward_and_log_det(x, self.loc[...], self.scale_tril)
 
     def inverse_and_log_det(self, y: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, y, self.loc.shape)
         return triangular_inverse_and_log_det(y, self.loc[...], self.scale_tril)

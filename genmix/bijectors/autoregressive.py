@@ -9,7 +9,11 @@ from jaxtyping import Array, Float, PyTree
 
 from genmix.bijectors import fixed_point
 from genmix.bijectors.directions import Event, LogDet, restrict
-from genmix.bijectors.transformer import InvertibleTransformer, Transformer, check_parameters
+from genmix.bijectors.transformer import (
+    InvertibleTransformer,
+    check_parameters,
+    require_transformer,
+)
 
 
 @runtime_checkable
@@ -77,7 +81,7 @@ def _checked(owner: str, network: Callable[[Event], Array], transformer: Any) ->
     return parameters
 
 
-def masked_autoregressive(network: Any, transformer: Transformer) -> Any:
+def masked_autoregressive(network: Any, transformer: Any) -> Any:
     """MAF: y_i = f(x_i; network(y_1 ... y_i-1)), for densities: one pass from data to base.
 
     The other direction finds y by parallel sweeps, at most one for each entry. The next layer needs
@@ -88,20 +92,22 @@ def masked_autoregressive(network: Any, transformer: Transformer) -> Any:
     Args:
         network: autoregressive in the order of its choice, such as `MADE`, with
             `transformer.num_parameters` outputs for each entry.
-        transformer: without a closed inverse the flow can only draw, and slowly: then turn an
-            `inverse_autoregressive` one around with `inverse`, for a density in one pass.
+        transformer: a `Transformer`; without a closed inverse the flow can only draw, and slowly:
+            then turn an `inverse_autoregressive` one around with `inverse`, for a density in one
+            pass.
 
     Raises:
-        TypeError: if the network is not autoregressive by construction.
+        TypeError: if the network is not autoregressive by construction, or the transformer is none.
 
     Source: Papamakarios et al. (2017), arXiv:1705.07057, section 3.1.
     """
     _require_network("masked_autoregressive", network)
+    require_transformer("masked_autoregressive", transformer)
     bijector = MaskedAutoregressive(network, transformer)
     return restrict(bijector, forward=True, inverse=isinstance(transformer, InvertibleTransformer))
 
 
-def inverse_autoregressive(network: Any, transformer: Transformer) -> Any:
+def inverse_autoregressive(network: Any, transformer: Any) -> Any:
     """IAF: y_i = f(x_i; network(x_1 ... x_i-1)), for posteriors: one pass from base to data.
 
     With `Gate` it is Kingma's, with `DeepSigmoid` a neural autoregressive flow. The inverse, where
@@ -109,11 +115,12 @@ def inverse_autoregressive(network: Any, transformer: Transformer) -> Any:
     the next layer wants changing, as in `masked_autoregressive`.
 
     Raises:
-        TypeError: if the network is not autoregressive by construction.
+        TypeError: if the network is not autoregressive by construction, or the transformer is none.
 
     Source: Kingma et al. (2016), arXiv:1606.04934, section 3; Huang et al. (2018),
     arXiv:1804.00779.
     """
     _require_network("inverse_autoregressive", network)
+    require_transformer("inverse_autoregressive", transformer)
     bijector = InverseAutoregressive(network, transformer)
     return restrict(bijector, forward=True, inverse=isinstance(transformer, InvertibleTransformer))

@@ -8,7 +8,11 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from genmix.bijectors.directions import Event, LogDet, restrict
-from genmix.bijectors.transformer import InvertibleTransformer, Transformer, check_parameters
+from genmix.bijectors.transformer import (
+    InvertibleTransformer,
+    check_parameters,
+    require_transformer,
+)
 
 
 class Coupling(nnx.Module):
@@ -55,7 +59,7 @@ class Coupling(nnx.Module):
 
 
 def coupling_layer(
-    network: Callable[[Array], Array], transformer: Transformer, *, split: int, cond_size: int = 0
+    network: Callable[[Array], Array], transformer: Any, *, split: int, cond_size: int = 0
 ) -> Any:
     """Coupling layer on vectors or, along the channels, on images; both directions in one pass.
 
@@ -67,12 +71,13 @@ def coupling_layer(
         network: the entries that stay, followed on the last axis by the condition if cond_size > 0,
             -> array [..., entries transformed, transformer.num_parameters]; on vectors such as
             `MLP(split + cond_size, hidden, entries, num_outputs=transformer.num_parameters)`.
-        transformer: without a closed inverse, the layer has none either.
+        transformer: a `Transformer`; without a closed inverse, the layer has none either.
         split: how many entries of the last axis stay.
         cond_size: length of the condition's last axis; 0 ignores the condition.
 
     Raises:
         ValueError: if split < 1 or cond_size < 0.
+        TypeError: if the transformer is none.
 
     Source: Dinh et al. (2015), arXiv:1410.8516, section 3.2; Dinh et al. (2017), arXiv:1605.08803,
     section 3.2.
@@ -81,6 +86,7 @@ def coupling_layer(
         raise ValueError(
             f"coupling needs split >= 1 and cond_size >= 0, got {split} and {cond_size}."
         )
+    require_transformer("coupling", transformer)
     return restrict(
         Coupling(network, transformer, split, cond_size),
         forward=True,

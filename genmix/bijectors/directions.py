@@ -69,6 +69,19 @@ def name(bijector: Any) -> str:
     return type(bijector).__name__
 
 
+def check_event(bijector: Any, event: Event, shape: tuple[int, ...]) -> None:
+    """Check that a bijector is given an event of the one shape that it maps.
+
+    Raises:
+        ValueError: naming the bijector and both shapes.
+    """
+    if event.shape != shape:
+        raise ValueError(
+            f"{type(bijector).__name__} maps events of shape {shape}, got {event.shape}: batches "
+            "are jax.vmap."
+        )
+
+
 def restrict(bijector: Any, *, forward: bool, inverse: bool) -> Any:
     """The bijector without the directions that it cannot have.
 

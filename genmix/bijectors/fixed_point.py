@@ -17,7 +17,7 @@ def solve(update: Callable[[Event], Event], start: Event) -> Event:
     earlier, when a sweep moves no entry by more than a few roundings. Entries that overflow on the
     way are taken as zero until their own turn. Derivatives, forward and reverse, are those of the
     fixed point, by the same iteration on the linearized update; they reach whatever `update` closes
-    over.
+    over. An update that promotes the type of `start` promotes that of y.
 
     Source: Song et al. (2021), arXiv:2002.03629, section 3.
     """
@@ -28,6 +28,7 @@ def solve(update: Callable[[Event], Event], start: Event) -> Event:
     def tangent(residual: Callable, b: Event) -> Event:
         return jax.lax.custom_linear_solve(residual, b, _linear, transpose_solve=_linear)
 
+    start = start.astype(jax.eval_shape(update, start).dtype)
     return jax.lax.custom_root(lambda y: y - update(y), start, sweeps, tangent)
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from genmix.bijectors.directions import LogDet
+from genmix.bijectors.directions import LogDet, check_event
 
 Vector = Float[Array, " _"]
 Vectors = Float[Array, "_ _"]
@@ -23,6 +23,11 @@ def reflect(x: Vector, vectors: Vectors, *, reverse: bool = False) -> Vector:
     """
     if vectors.shape[1:] != x.shape:
         raise ValueError(f"vectors must have shape [k, {x.size}], got {vectors.shape}.")
+    dtype = jnp.result_type(x, vectors)
+    x, vectors = x.astype(dtype), vectors.astype(dtype)
+    # A reflection is the same for any multiple of its vector; squares of entries up to 1 are safe.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=1, keepdims=True))
+    vectors = vectors / jnp.where(largest > 0, largest, 1)
     squares = jnp.sum(vectors**2, axis=1)
     factors = jnp.where(squares > 0, 2 / jnp.where(squares > 0, squares, 1), 0)
 
@@ -49,8 +54,13 @@ class Householder(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
-        return reflect(x, self.vectors[...]), jnp.zeros((), x.dtype)
+        return self._reflect(x, reverse=False)
 
     def inverse_and_log_det(self, y: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
-        return reflect(y, self.vectors[...], reverse=True), jnp.zeros((), y.dtype)
+        return self._reflect(y, reverse=True)
+
+    def _reflect(self, event: Vector, *, reverse: bool) -> tuple[Vector, LogDet]:
+        check_event(self, event, self.vectors.shape[1:])
+        out = reflect(event, self.vectors[...], reverse=reverse)
+        return out, jnp.zeros((), out.dtype)

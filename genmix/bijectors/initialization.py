@@ -12,7 +12,7 @@ def initialize(bijector: Any, batch: Event, cond: PyTree = None) -> Any:
     """Copy of a bijector in which each `ActNorm` standardizes what a batch gives it.
 
     To be called once, before training: the result is made of parameters like any others, which
-    checkpoints keep. What stands inside an `inverse` is left as it is.
+    checkpoints keep. What stands inside an `inverse` or an `amortized` is left as it is.
 
     Args:
         batch: data [n, ...event].

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from genmix.bijectors.directions import LogDet
+from genmix.bijectors.directions import LogDet, check_event
 from genmix.densities.logistic import softplus
 from genmix.densities.multivariate_normal import check_shape
 
@@ -39,13 +39,17 @@ def forward_and_log_det(x: Vector, u: Vector, w: Vector, b: Scalar) -> tuple[Vec
 
 def _invertible(u: Vector, w: Vector) -> tuple[Vector, Scalar]:
     """u' and w . u' > -1."""
-    wu, ww = jnp.dot(w, u), jnp.dot(w, w)
-    # Near zero target - wu must keep its small digits, as it is divided by w . w.
+    wu = jnp.dot(w, u)
+    # The squares of small entries of w would vanish: direction = w / size has entries up to 1.
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(w)))
+    size = jnp.where(largest > 0, largest, 1)
+    direction = w / size
+    square = jnp.where(largest > 0, jnp.dot(direction, direction), 1)
+    # Near zero target - wu must keep its small digits, as it is divided by the size of w.
     near = jnp.log1p((1 - math.exp(MIN_SLOPE - 1)) * jnp.expm1(jnp.where(jnp.abs(wu) < 1, wu, 0)))
     far = MIN_SLOPE - 1 + softplus(wu + math.log(math.expm1(1 - MIN_SLOPE)))
     target = jnp.where(jnp.abs(wu) < 1, near, far)
-    safe = jnp.where(ww > 0, ww, 1)
-    return u + jnp.where(ww > 0, (target - wu) / safe, 0) * w, jnp.where(ww > 0, target, 0)
+    return u + (target - wu) / size / square * direction, jnp.where(largest > 0, target, 0)
 
 
 class Planar(nnx.Module):
@@ -61,4 +65,5 @@ class Planar(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.u.shape)
         return forward_and_log_det(x, self.u[...], self.w[...], self.b[...])

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from genmix.bijectors.directions import LogDet
+from genmix.bijectors.directions import LogDet, check_event
 from genmix.densities.logistic import softplus
 from genmix.densities.multivariate_normal import check_shape
 
@@ -90,8 +90,10 @@ class Radial(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.centre.shape)
         return forward_and_log_det(x, self.centre[...], *self.alpha_and_beta)
 
     def inverse_and_log_det(self, y: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, y, self.centre.shape)
         return inverse_and_log_det(y, self.centre[...], *self.alpha_and_beta)

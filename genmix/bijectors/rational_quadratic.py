@@ -59,15 +59,29 @@ def inverse_and_log_slope(
 
 
 def _forward(x: Event, piece: Bin) -> tuple[Event, Event]:
-    position = _within((x - piece.x) / piece.width)
+    position = (x - piece.x) / piece.width
+    # Within the bin, but with the slope there, also where rounding leads a little outside.
+    position = position + jax.lax.stop_gradient(_within(position) - position)
+    return _value(position, piece), _log_slope(position, piece)
+
+
+def _inverse(y: Event, piece: Bin) -> tuple[Event, Event]:
+    position = _position(y, piece)
+    return piece.x + piece.width * position, -_log_slope(position, piece)
+
+
+def _value(position: Event, piece: Bin) -> Event:
+    """The spline at a position in a bin, from 0 to 1."""
     mean_slope = piece.height / piece.width
     between = position * (1 - position)
     denominator = mean_slope + (piece.slope1 + piece.slope0 - 2 * mean_slope) * between
     rise = piece.height * (mean_slope * position**2 + piece.slope0 * between) / denominator
-    return piece.y + rise, _log_slope(position, mean_slope, piece)
+    return piece.y + rise
 
 
-def _inverse(y: Event, piece: Bin) -> tuple[Event, Event]:
+@jax.custom_jvp
+def _position(y: Event, piece: Bin) -> Event:
+    """The position in a bin, from 0 to 1, where the spline is y."""
     mean_slope = piece.height / piece.width
     offset = y - piece.y
     curvature = offset * (piece.slope1 + piece.slope0 - 2 * mean_slope)
@@ -76,8 +90,17 @@ def _inverse(y: Event, piece: Bin) -> tuple[Event, Event]:
     c = -mean_slope * offset
     # Positive in exact arithmetic; this root divides by a sum of two positive numbers.
     discriminant = jnp.maximum(b**2 - 4 * a * c, jnp.finfo(y.dtype).tiny)
-    position = _within(2 * c / (-b - jnp.sqrt(discriminant)))
-    return piece.x + piece.width * position, -_log_slope(position, mean_slope, piece)
+    return _within(2 * c / (-b - jnp.sqrt(discriminant)))
+
+
+@_position.defjvp
+def _position_jvp(primals: tuple, tangents: tuple) -> tuple:
+    # By the equation that it solves: near knots rounding spoils the derivative of the root.
+    (_, piece), (change, piece_change) = primals, tangents
+    position = _position(*primals)
+    _, moved = jax.jvp(lambda piece: _value(position, piece), (piece,), (piece_change,))
+    slope = piece.width * jnp.exp(_log_slope(position, piece))
+    return position, (change - moved) / slope
 
 
 def _within(position: Event) -> Event:
@@ -85,8 +108,8 @@ def _within(position: Event) -> Event:
     return jnp.where(position < 0, 0, jnp.where(position > 1, 1, position))
 
 
-def _log_slope(position: Event, mean_slope: Event, piece: Bin) -> Event:
-    slope0, slope1 = piece.slope0, piece.slope1
+def _log_slope(position: Event, piece: Bin) -> Event:
+    slope0, slope1, mean_slope = piece.slope0, piece.slope1, piece.height / piece.width
     between = position * (1 - position)
     numerator = slope1 * position**2 + 2 * mean_slope * between + slope0 * (1 - position) ** 2
     denominator = mean_slope + (slope1 + slope0 - 2 * mean_slope) * between

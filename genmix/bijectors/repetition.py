@@ -42,7 +42,11 @@ class Repeated(nnx.Module):
                 log_det = log_det + change
             return (event, log_det), None
 
-        start = (event, jnp.zeros((), event.dtype))
+        # All layers promote an event alike, such as one of bfloat16 by parameters of float32.
+        first = lambda layer, event: apply(jax.tree.map(lambda leaf: leaf[0], layer), event)
+        after, change = jax.eval_shape(first, layers[0], event)
+        log_det = jnp.zeros((), jnp.result_type(after.dtype, change.dtype))
+        start = (event.astype(after.dtype), log_det)
         once = self.num_steps == 1
         return jax.lax.scan(step, start, layers, reverse=reverse, unroll=once or 1)[0]
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
-from genmix.bijectors.directions import LogDet
+from genmix.bijectors.directions import LogDet, check_event
 from genmix.bijectors.householder import reflect
 from genmix.densities.multivariate_normal import check_shape
 
@@ -111,6 +111,7 @@ class OrthogonalSylvester(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.raw_q.shape[:1])
         return orthogonal(x, self.raw_q[...], self.raw_r[...], self.raw_s[...], self.b[...])
 
 
@@ -126,6 +127,7 @@ class HouseholderSylvester(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.b.shape)
         return householder(x, self.vectors[...], self.raw_r[...], self.raw_s[...], self.b[...])
 
 
@@ -143,4 +145,5 @@ class TriangularSylvester(nnx.Module):
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
+        check_event(self, x, self.b.shape)
         return triangular(x, self.raw_r[...], self.raw_s[...], self.b[...])

@@ -136,6 +136,19 @@ def _columns(parameters: Array) -> list[Array]:
     return [jnp.squeeze(column, 0) for column in columns]
 
 
+def require_transformer(owner: str, transformer: Any) -> None:
+    """Check that something maps single entries by parameters.
+
+    Raises:
+        TypeError: naming what does not.
+    """
+    if not isinstance(transformer, Transformer):
+        raise TypeError(
+            f"{owner} needs a transformer, with num_parameters and forward_and_log_slope, such as "
+            f"ShiftScale(); {type(transformer).__name__} is none."
+        )
+
+
 def check_parameters(owner: str, transformer: Any, x: Array, parameters: Array) -> None:
     """Check that a conditioner gives each entry its parameters.
 

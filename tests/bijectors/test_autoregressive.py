@@ -135,6 +135,10 @@ def test_bad_networks_are_refused():
     for make in (bij.masked_autoregressive, bij.inverse_autoregressive):
         with pytest.raises(TypeError, match=r"needs an autoregressive network.*MADE; MLP is none"):
             make(MLP(4, (3,), (4, 2), rngs=nnx.Rngs(0)), bij.ShiftScale())
+        with pytest.raises(TypeError, match=rf"{make.__name__} needs a transformer.*NoneType is"):
+            make(made(2), None)
+    with pytest.raises(TypeError, match=r"coupling needs a transformer, .* ShiftScale\(\); MLP is"):
+        bij.coupling_layer(jnp.sin, MLP(4, (3,), 2, rngs=nnx.Rngs(0)), split=2)
     iaf = bij.inverse_autoregressive(made(3), bij.ShiftScale())
     with pytest.raises(ValueError, match=r"ShiftScale 2 numbers .* \(4, 2\), got \(4, 3\)"):
         iaf.forward_and_log_det(jnp.ones(4))

@@ -40,6 +40,23 @@ def test_log_det_is_that_of_the_jacobian_and_the_inverse_inverts(x64, name):
         np.testing.assert_allclose(back[1], -log_det, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    "name", ["repeated", "householder", "masked autoregressive", "inverse autoregressive"]
+)
+def test_events_of_fewer_bits_than_the_parameters_are_promoted(name):
+    bijector, x = make(name)
+
+    @jax.jit
+    def run(bijector, x):
+        return bijector.forward_and_log_det(x), bijector.inverse_and_log_det(x)
+
+    x = x.astype(jnp.bfloat16)
+    got, want = run(bijector, x), run(bijector, x.astype(jnp.float32))
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        assert a.dtype == jnp.float32
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["affine coupling", "masked autoregressive", "multiscale"])
 def test_a_batch_is_a_vmap(name):
     bijector, x = make(name)

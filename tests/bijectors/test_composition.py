@@ -149,6 +149,35 @@ def test_initialize_standardizes_what_each_actnorm_gives(compose):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("unroll", [1, 2])
+def test_repeated_layers_are_initialized_as_in_a_chain(unroll):
+    layers = [
+        bij.chain([perturbed(coupling(bij.ShiftScale()), scale), bij.Reverse(), bij.ActNorm(4)])
+        for scale in (0.3, 0.6, 0.9, 1.2)
+    ]
+    data = batch((50,))
+    stacked = bij.initialize(bij.repeated(layers, unroll=unroll), data)
+    chained = bij.initialize(bij.chain(layers), data)
+    for direction in ("forward_and_log_det", "inverse_and_log_det"):
+        got, want = (jax.jit(getattr(flow, direction))(X) for flow in (stacked, chained))
+        np.testing.assert_allclose(got[0], want[0], rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(got[1], want[1], rtol=1e-3, atol=1e-4)
+
+
+def test_initialize_reaches_flows_that_only_have_a_density():
+    flow, data = bij.chain([ONLY_DENSITY, bij.ActNorm(4)]), batch((50,))
+    started = bij.initialize(flow, data)
+    assert not isinstance(started, bij.HasForward)
+    standard = (data - data.mean(0, keepdims=True)) / data.std(0, keepdims=True)
+    got, want = (
+        jax.jit(jax.vmap(flow.inverse_and_log_det))(x)[0]
+        for flow, x in ((started, data), (ONLY_DENSITY, standard))
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-4)
+    amortized = bij.amortized(bij.ActNorm(4), lambda cond: jnp.zeros(8))
+    assert bij.initialize(amortized, data) is amortized
+
+
 def test_initialize_reaches_every_scale_of_images():
     levels = [bij.ActNorm(4), bij.ActNorm(8)]
     data = batch((30, 4, 4))[..., :1]
@@ -167,6 +196,36 @@ def test_initialize_leaves_the_original_alone_and_survives_constant_channels():
     np.testing.assert_array_equal(base[:, 1], 0)
     assert jnp.all(jnp.isfinite(log_det))
     assert bij.initialize(RADIAL, data) is RADIAL
+
+
+def test_a_channel_is_constant_also_where_its_mean_and_spread_are_rounded():
+    """0.1 is not a float; in the third channel every other row has the float next to it."""
+    data = jnp.full((1000, 4), jnp.array([0.1, 1e6, 0.1, 0.1]))
+    data = data.at[::2, 2].set(jnp.nextafter(jnp.float32(0.1), 1.0)).at[::2, 3].set(0.1001)
+    started = bij.initialize(bij.ActNorm(4), data)
+    np.testing.assert_array_equal(started.log_scale[:3], 0)
+    np.testing.assert_array_equal(started.loc[:2], data[0, :2])
+    np.testing.assert_allclose(started.log_scale[3], np.log(0.5e-4), rtol=1e-4)
+
+
+def test_a_channel_with_a_nan_is_not_taken_for_constant():
+    started = bij.initialize(bij.ActNorm(2), jnp.ones((3, 2)).at[1, 0].set(jnp.nan))
+    np.testing.assert_array_equal(jnp.isnan(started.loc[...]), [True, False])
+    np.testing.assert_array_equal(jnp.isnan(started.log_scale[...]), [True, False])
+
+
+def test_an_amortized_bijector_is_given_the_condition_too():
+    layer = bij.chain(
+        [
+            bij.Affine(3),
+            bij.coupling_layer(condition_as_shift, bij.Shift(), split=1, cond_size=1),
+        ]
+    )
+    flow = bij.amortized(layer, lambda cond: jnp.zeros(6))
+    x, cond = jnp.array([0.1, 0.2, 0.3]), jnp.array([5.0])
+    for direction in ("forward_and_log_det", "inverse_and_log_det"):
+        got, want = (getattr(b, direction)(x, cond)[0] for b in (flow, layer))
+        np.testing.assert_array_equal(got, want)
 
 
 def condition_as_shift(inputs):

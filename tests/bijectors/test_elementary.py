@@ -53,6 +53,17 @@ def test_planar_with_w_zero_is_a_shift_with_finite_gradients():
     np.testing.assert_allclose(small, 1 + 0.632084 * np.tanh(0.5), rtol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-19, 4e-12, 1e20])
+def test_planar_has_finite_gradients_for_w_of_any_size(size):
+    """In units of the size, the gradient in w is the same for all that are small."""
+    u, w = jnp.asarray(U, jnp.float32), jnp.asarray(W, jnp.float32)
+    y = lambda w: jnp.sum(planar.forward_and_log_det(jnp.ones(3), u, w, jnp.array(0.5))[0])
+    gradient = jax.grad(y)(size * w)
+    assert jnp.all(jnp.isfinite(gradient))
+    if size < 1:
+        np.testing.assert_allclose(size * gradient, 1e-3 * jax.grad(y)(1e-3 * w), rtol=0.02)
+
+
 @pytest.mark.parametrize("beta", [-0.699, 0.0, 40.0])
 def test_radial_has_an_inverse_also_at_its_centre(x64, beta):
     centre, alpha = jnp.asarray(U), jnp.array(0.7)
@@ -75,6 +86,28 @@ def test_householder_reflects(x64):
     np.testing.assert_allclose(matrix.T @ matrix, np.eye(3), atol=1e-12)
     gradient = jax.grad(lambda v: jnp.sum(householder.reflect(jnp.asarray(X), v) ** 3))(vectors)
     assert jnp.all(jnp.isfinite(gradient))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-19, 4e-12, 1e19, 1e20])
+def test_householder_reflects_at_vectors_of_any_size(size):
+    vectors = jnp.asarray(np.stack([U, W]), jnp.float32)
+    x = jnp.asarray(X, jnp.float32)
+    cubes = lambda v: jnp.sum(householder.reflect(x, v) ** 3)
+    np.testing.assert_allclose(
+        householder.reflect(x, size * vectors), householder.reflect(x, vectors), rtol=1e-5
+    )
+    gradient = size * jax.grad(cubes)(size * vectors)
+    np.testing.assert_allclose(gradient, jax.grad(cubes)(vectors), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("beta", "distance"), [(1e4, 1.0), (1e7, 1e8)])
+def test_radial_finds_distances_in_single_precision(beta, distance):
+    """One form of the root of its equation is all rounding where the other is exact."""
+    alpha, beta, centre = jnp.array(0.7), jnp.array(beta), jnp.zeros(2)
+    y = jnp.array([0.6, -0.8]) * distance
+    x, _ = radial.inverse_and_log_det(y, centre, alpha, beta)
+    again, _ = radial.forward_and_log_det(x, centre, alpha, beta)
+    np.testing.assert_allclose(again, y, rtol=1e-5)
 
 
 def test_sylvester_with_one_column_is_planar(x64):
@@ -101,6 +134,15 @@ def test_convolution_counts_positions_and_starts_as_a_rotation(x64):
     np.testing.assert_allclose(
         convolution.inverse_matrix @ convolution.matrix, np.eye(3), atol=1e-6
     )
+
+
+def test_convolution_is_in_full_precision_on_accelerators():
+    convolution = bij.InvertibleConvolution(3, rngs=nnx.Rngs(0))
+    for apply in (convolution.forward_and_log_det, convolution.inverse_and_log_det):
+        equations = jax.make_jaxpr(lambda x, apply=apply: apply(x)[0])(jnp.ones(3)).eqns
+        products = [e.params["precision"] for e in equations if e.primitive.name == "dot_general"]
+        assert products
+        assert all(p == (jax.lax.Precision.HIGHEST,) * 2 for p in products)
 
 
 def test_squeeze_sorts_pixels_by_the_colours_of_a_checkerboard():
@@ -194,17 +236,19 @@ def test_coupling_sees_its_condition():
 
 BAD_EVENTS = [
     (bij.Permutation((1, 0)), jnp.ones(3), r"Permutation of 2 entries .* got shape \(3,\)"),
-    (bij.Affine(2), jnp.ones(3), r"loc must have shape \(3,\), got \(2,\)"),
-    (bij.TriangularAffine(2), jnp.ones(3), r"loc must have shape \(3,\), got \(2,\)"),
-    (bij.Planar(2, rngs=nnx.Rngs(0)), jnp.ones(3), r"u must have shape \(3,\), got \(2,\)"),
-    (bij.Radial(2, rngs=nnx.Rngs(0)), jnp.ones(3), r"centre must have shape \(3,\), got \(2,\)"),
-    (bij.Householder(2, 1, rngs=nnx.Rngs(0)), jnp.ones(3), r"shape \[k, 3\], got \(1, 2\)"),
-    (
-        bij.OrthogonalSylvester(2, 1, rngs=nnx.Rngs(0)),
-        jnp.ones(3),
-        r"raw_q must have shape \[3, m\] with m <= 3, got \(2, 1\)",
-    ),
-    (bij.TriangularSylvester(2, rngs=nnx.Rngs(0)), jnp.ones(3), r"raw_r must have shape \(3, 3\)"),
+    *[
+        (bijector, jnp.ones(3), rf"{type(bijector).__name__} maps events of shape \(2,\), got \(3,")
+        for bijector in (
+            bij.Affine(2),
+            bij.TriangularAffine(2),
+            bij.Planar(2, rngs=nnx.Rngs(0)),
+            bij.Radial(2, rngs=nnx.Rngs(0)),
+            bij.Householder(2, 1, rngs=nnx.Rngs(0)),
+            bij.OrthogonalSylvester(2, 1, rngs=nnx.Rngs(0)),
+            bij.HouseholderSylvester(2, 1, rngs=nnx.Rngs(0)),
+            bij.TriangularSylvester(2, rngs=nnx.Rngs(0)),
+        )
+    ],
     (bij.ActNorm(2), jnp.ones((4, 3)), r"ActNorm of 2 channels .* of x, got shape \(4, 3\)"),
     (
         bij.InvertibleConvolution(2, rngs=nnx.Rngs(0)),
@@ -244,6 +288,19 @@ BAD_EVENTS = [
 def test_events_that_do_not_fit_are_refused(bijector, x, message):
     with pytest.raises(ValueError, match=message):
         bijector.forward_and_log_det(x)
+    if isinstance(bijector, (bij.Affine, bij.TriangularAffine, bij.Radial, bij.Householder)):
+        with pytest.raises(ValueError, match=message):
+            bijector.inverse_and_log_det(x)
+
+
+def test_functions_refuse_parameters_that_do_not_fit():
+    square, vector = jnp.ones((2, 2)), jnp.ones(2)
+    with pytest.raises(ValueError, match=r"vectors must have shape \[k, 3\], got \(2, 2\)"):
+        householder.reflect(jnp.ones(3), square)
+    with pytest.raises(ValueError, match=r"raw_q must have shape \[3, m\] with m <= 3, got \(2, 2"):
+        sylvester.orthogonal(jnp.ones(3), square, square, square, vector)
+    with pytest.raises(ValueError, match=r"raw_r must have shape \(3, 3\), got \(2, 2\)"):
+        sylvester.triangular(jnp.ones(3), square, square, vector)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +318,8 @@ def test_events_that_do_not_fit_are_refused(bijector, x, message):
         (lambda: bij.InvertibleConvolution(0, rngs=nnx.Rngs(0)), "must be positive, got 0"),
         (lambda: bij.Sigmoid(margin=0.5), "margin must be at least 0 and below 0.5, got 0.5"),
         (lambda: bij.coupling_layer(jnp.sin, bij.Shift(), split=0), "split >= 1 .* got 0 and 0"),
+        (lambda: bij.initialize(bij.ActNorm(3), jnp.ones(3)), r"n >= 1, got shape \(3,\)"),
+        (lambda: bij.initialize(bij.ActNorm(3), jnp.ones((0, 3))), r"n >= 1, got shape \(0, 3\)"),
         (lambda: bij.on_channels(bij.Reverse(), 0), "num_channels must be positive, got 0"),
         (lambda: bij.multiscale([bij.Reverse()], 0), "channels must be positive, got 0"),
         (lambda: bij.multiscale([], 1), "multiscale needs at least one bijector"),

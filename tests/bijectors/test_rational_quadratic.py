@@ -56,6 +56,41 @@ def test_finite_with_finite_gradients_everywhere(direction):
             assert jnp.all(jnp.isfinite(leaf)), scale
 
 
+@pytest.mark.parametrize("direction", ["forward_and_log_slope", "inverse_and_log_slope"])
+def test_next_to_knots_the_derivative_is_the_slope(direction):
+    """There rounding leads out of a bin, where steep splines have no logarithm of a slope."""
+
+    @jax.jit
+    def run(x, raw):
+        f = lambda x: getattr(SPLINE, direction)(x, raw)
+        return *f(x), jax.jvp(f, (x,), (jnp.ones_like(x),))[1][0]
+
+    for scale in (1.0, 8.0):
+        shifts = np.arange(6)[:, None]
+        raw = jnp.asarray(scale * np.sin(np.arange(14) * 1.9 + 0.3 + shifts), jnp.float32)
+        knots = np.asarray(SPLINE.knots(raw)[direction.startswith("inverse")][:, 1:-1])
+        x = [knots]
+        for towards in (-3, 3):
+            beside = knots
+            for _ in range(4):
+                beside = np.nextafter(beside, np.float32(towards))
+                x.append(beside)
+        x = jnp.asarray(np.concatenate(x, axis=1))
+        y, log_slope, slope = run(x, jnp.broadcast_to(raw[:, None], (*x.shape, 14)))
+        assert jnp.all(jnp.isfinite(y) & jnp.isfinite(log_slope))
+        np.testing.assert_allclose(slope, jnp.exp(log_slope), rtol=0.05)
+
+
+def test_the_inverse_undoes_a_change_of_the_parameters_too(x64):
+    x, raw = jnp.linspace(-2.4, 2.4, 9), jnp.broadcast_to(parameters(2.0), (9, 14))
+    back = lambda raw: SPLINE.inverse_and_log_slope(SPLINE.forward_and_log_slope(x, raw)[0], raw)
+    log_slope = lambda raw: SPLINE.forward_and_log_slope(x, raw)[1]
+    change = jnp.cos(3 * raw)
+    moved, minus = jax.jvp(back, (raw,), (change,))[1]
+    np.testing.assert_allclose(moved, 0, atol=1e-12)
+    np.testing.assert_allclose(minus, -jax.jvp(log_slope, (raw,), (change,))[1], rtol=1e-9)
+
+
 def test_tails_go_on_with_the_slope_of_the_outermost_knots(x64):
     knots_x, knots_y = jnp.array([-1.0, 0.5, 2.0]), jnp.array([0.0, 2.0, 3.0])
     slopes = jnp.array([0.5, 1.0, 3.0])

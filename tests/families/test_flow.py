@@ -17,6 +17,7 @@ from genmix.families import FactorizedNormal, GaussianMixture, LatentVariableMod
 from genmix.families.flow import Flow, FlowDensity, FlowPosterior, SampledFlow, transformed
 from genmix.nets import MLP
 from genmix.nets.made import MADE
+from genmix.training import Plan, Player, fit
 from tests.bijectors.table import perturbed
 
 RADIAL = perturbed(bij.Radial(3, rngs=nnx.Rngs(0)), 1.0)
@@ -226,6 +227,22 @@ def test_the_posterior_knows_the_density_of_what_it_draws(x64):
     np.testing.assert_allclose(score, expected, rtol=1e-5, atol=1e-6)
 
 
+def amortized_affine(features):
+    return bij.amortized(bij.Affine(3), nnx.Linear(features, 6, rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("make", [amortized_affine, conditional_iaf])
+def test_a_draw_without_its_density_is_given_the_condition(make):
+    """The same draw as with the density, which is as far from that under another condition."""
+    base = FactorizedNormal(nnx.Linear(4, 6, rngs=nnx.Rngs(2)))
+    flow = transformed(base, perturbed(make(4), 1.0), encoder=jnp.sin)
+    cond = jnp.array([0.3, -0.2, 1.0, 0.5])
+    draw = jax.jit(lambda cond: flow.sample(jax.random.key(1), cond))
+    both = jax.jit(lambda cond: flow.sample_and_log_prob(jax.random.key(1), cond)[0])
+    np.testing.assert_allclose(draw(cond), both(cond), rtol=1e-6)
+    assert jnp.all(jnp.abs(draw(cond) - draw(2 * cond)) > 1e-3)
+
+
 def log_det(posterior, drawn, cond):
     return posterior.bijector.forward_and_log_det(drawn, cond)[1]
 
@@ -254,6 +271,30 @@ def test_an_autoregressive_prior_is_an_inverse_autoregressive_posterior():
     weigh = lambda model: jax.jit(model.log_weight)(jax.random.key(2), x)
     weights = [weigh(model) for model in (prior, posterior)]
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-5)
+
+
+def test_what_was_initialized_from_data_survives_a_cut(tmp_path):
+    """The resumed run is given a flow that was initialized from other data, and ignores it."""
+    rng = np.random.default_rng(0)
+    data = jnp.asarray(rng.normal([5.0, -3.0], [0.5, 4.0], (64, 2)), jnp.float32)
+    layers = bij.chain([bij.TriangularAffine(2), bij.ActNorm(2)])
+    start = lambda data: transformed(StandardNormal(2), bij.initialize(layers, data))
+    likelihood = lambda flow, key, batch: jnp.mean(jax.vmap(flow.log_prob)(batch))
+    loss = lambda flow, key, batch, carry: (-likelihood(flow, key, batch), ({}, carry))
+    player = Player(loss=loss, optimizer=optax.adam(0.01))
+
+    def train(flow, **plan):
+        plan = Plan(batch_size=8, rounds_per_call=5, label=None, **plan)
+        return fit(jax.random.key(0), flow, [player], data, plan).model
+
+    whole = train(start(data), num_rounds=20)
+    train(start(data), num_rounds=10, directory=tmp_path)
+    resumed = train(start(100 * data), num_rounds=20, directory=tmp_path, resume=True)
+    for a, b in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_array_equal(a, b)
+    actnorm = resumed.bijector.parts[1]
+    np.testing.assert_allclose(actnorm.loc[...], data.mean(0), atol=0.5)
+    assert jnp.all(actnorm.loc[...] != start(data).bijector.parts[1].loc[...])
 
 
 def test_a_normal_base_is_seen_through_the_log_det():

@@ -14,14 +14,17 @@ from genmix import capabilities
 from genmix.families import (
     Bernoulli,
     Categorical,
+    Deterministic,
     DiscretizedLogistic,
     FactorizedNormal,
     FullNormal,
     GaussianMixture,
+    Independent,
+    LatentVariableModel,
     StandardNormal,
     log_weight,
 )
-from genmix.nets import MLP
+from genmix.nets import MLP, state
 
 C = jnp.array([0.3, -1.0, 0.8])
 
@@ -191,6 +194,27 @@ def test_capabilities_are_what_the_parts_can_do():
         assert isinstance(part, capabilities.ExactDensity)
         assert isinstance(part, capabilities.Samples)
         assert isinstance(part, capabilities.Mean)
+
+
+def test_a_product_has_a_density_if_all_its_parts_have_one():
+    """So that a model is refused when it is built, not when it is trained."""
+    both = Independent((StandardNormal(2), Bernoulli(network(3))))
+    drawn = Independent((StandardNormal(2), Deterministic(network(3))))
+    nested = Independent((StandardNormal(2), drawn))
+    assert both.sample(jax.random.key(0), C)[1].shape == (3,)
+    assert isinstance(both, capabilities.ExactDensity)
+    for part in (drawn, nested):
+        assert isinstance(part, capabilities.Samples)
+        assert not hasattr(part, "log_prob")
+        with pytest.raises(TypeError, match="IndependentSampler cannot be the likelihood: it has"):
+            LatentVariableModel(
+                prior=StandardNormal(3),
+                likelihood=part,
+                posterior=FactorizedNormal(network(6)),
+            )
+    np.testing.assert_array_equal(drawn.sample(jax.random.key(0), C)[1], network(3)(C))
+    paths = [state.variables(part, nnx.Param) for part in (both, drawn)]
+    assert all(path.startswith("parts") for part in paths for path in part)
 
 
 def test_an_exact_density_is_weighted_for_free():
