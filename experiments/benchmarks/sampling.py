@@ -20,10 +20,10 @@ from rich.table import Table
 
 from genmix import command_line
 from genmix.families import Autoregressive, BinaryLevels
-from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, StepwiseMADE
+from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE
 from genmix.training import run_directory
 
-Network = Literal["made", "nade", "pixelcnn", "bilstm"]
+Network = Literal["made", "nade", "pixelcnn", "row-lstm", "bilstm"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,7 @@ def build(name: str, side: int) -> Autoregressive:
         "made": lambda: StepwiseMADE(MADE(dim, (1000,), rngs=rngs)),
         "nade": lambda: NADE(dim, 500, rngs=rngs),
         "pixelcnn": lambda: GatedPixelCNN(shape, 1, 32, 7, 1, rngs=rngs),
+        "row-lstm": lambda: RowLSTM(shape, 1, 16, 2, 1, rngs=rngs),
         "bilstm": lambda: DiagonalBiLSTM(shape, 1, 16, 2, 1, rngs=rngs),
     }
     return Autoregressive(networks[name](), BinaryLevels(), shape=(side, side, 1))

@@ -22,6 +22,7 @@ from genmix.families.independent import Independent
 from genmix.families.input_dropout import InputDropout
 from genmix.families.latent_variable import LatentVariableModel
 from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
+from genmix.families.mask_sampling import MaskMixture, MaskSampling
 from genmix.families.one_hot import OneHot
 from genmix.families.standard_normal import StandardNormal
 from genmix.families.straight_through import StraightThrough
@@ -50,6 +51,8 @@ __all__ = [
     "InputDropout",
     "LatentVariableModel",
     "LogisticMixtureLevels",
+    "MaskMixture",
+    "MaskSampling",
     "OneHot",
     "SampledFlow",
     "StandardNormal",

@@ -6,6 +6,9 @@
 | `nets.NADE` | a vector | NADE |
 | `nets.GatedPixelCNN` | an image, row by row | PixelCNN, PixelCNN++ |
 | `nets.DiagonalBiLSTM`, `nets.RowLSTM` | an image, row by row | PixelRNN |
+
+The condition is a vector or, for images, a map too. Against a condition that is ignored, all can
+have hidden entries (`InputDropout`), `GatedPixelCNN` and `RowLSTM` a limited reach.
 """
 
 import math
@@ -51,6 +54,7 @@ class Autoregressive(nnx.Module):
         network: gives the parameters of each entry, such as `GatedPixelCNN`.
         levels: what the parameters say of the entry, such as `BinaryLevels()`.
         shape: of the event; by default the network's, with the channels last if there are several.
+            A single channel may be an axis of its own; a vector's entries may have any shape.
         encoder: condition -> the network's condition, such as a decoder from z to a feature map.
 
     Raises:
@@ -84,10 +88,19 @@ class Autoregressive(nnx.Module):
                 f"and num_outputs {got[1]}."
             )
         channels = levels.num_channels
-        full = network.shape if channels == 1 else (*network.shape, channels)
-        self.shape = full if shape is None else tuple(shape)
-        if math.prod(self.shape) != math.prod(full):
-            raise ValueError(f"Events of shape {self.shape} do not fill the network's {full}.")
+        full = (*network.shape, channels)
+        default = network.shape if channels == 1 else full
+        self.shape = default if shape is None else tuple(shape)
+        fits = self.shape in (default, full)
+        if len(network.shape) == 1:
+            fits = math.prod(self.shape) == math.prod(full) and (
+                channels == 1 or self.shape[-1:] == (channels,)
+            )
+        if not fits:
+            raise ValueError(
+                f"Events of shape {self.shape} do not fill the network's {default}: an image keeps "
+                "its height and width, a vector its number of entries."
+            )
         self.network, self.levels, self.encoder = network, levels, encoder
 
     def parameters(
@@ -96,7 +109,7 @@ class Autoregressive(nnx.Module):
         """The network's outputs at x, for every entry; last axis: the parameters of its levels."""
         features = jax.vmap(self.levels.features)(self._entries(x))
         if keep is not None:
-            features = features * keep.reshape(-1, 1).astype(features.dtype)
+            features = features * self._kept(keep).reshape(-1, 1).astype(features.dtype)
         features = features.reshape(*self.network.shape, -1)
         return self.network(features, self._given(cond))
 
@@ -116,7 +129,7 @@ class Autoregressive(nnx.Module):
         """One event, at about the cost of one pass of the network; `keep` as in `log_prob`."""
         shape = self.network.shape
         entries = jnp.arange(math.prod(shape)).reshape(shape)
-        kept = jnp.ones(shape) if keep is None else keep.reshape(shape)
+        kept = jnp.ones(shape) if keep is None else self._kept(keep)
 
         def choose(inputs: PyTree, parameters: Array) -> tuple[Array, Array]:
             i, kept = inputs
@@ -134,6 +147,13 @@ class Autoregressive(nnx.Module):
                 "batch use jax.vmap."
             )
         return x.reshape(-1, self.levels.num_channels)
+
+    def _kept(self, keep: Event) -> Event:
+        if keep.shape != self.network.shape:
+            raise ValueError(
+                f"keep must have the network's shape {self.network.shape}, got {keep.shape}."
+            )
+        return keep
 
     def _given(self, cond: PyTree) -> PyTree:
         return cond if self.encoder is None else self.encoder(cond)

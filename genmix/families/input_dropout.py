@@ -1,5 +1,7 @@
 """Autoregressive densities that see a random part of what came before."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -18,12 +20,19 @@ class InputDropout(nnx.Module):
     a likelihood lean on its latent variable in training; evaluate with `density` itself.
 
     Raises:
+        TypeError: if the density is not autoregressive.
         ValueError: if the rate is not in [0, 1].
 
     Source: Bowman et al. (2016), arXiv:1511.06349, section 3.1.
     """
 
-    def __init__(self, density: Autoregressive, rate: float):
+    def __init__(self, density: Any, rate: float):
+        if not isinstance(density, Autoregressive):
+            raise TypeError(
+                "InputDropout needs an Autoregressive density, whose log_prob can hide entries "
+                f"from those after them (keep); {type(density).__name__}'s cannot: wrap the "
+                "Autoregressive part itself, such as a model's likelihood."
+            )
         if not 0 <= rate <= 1:
             raise ValueError(f"rate must be in [0, 1], got {rate}.")
         self.density, self.rate = density, rate

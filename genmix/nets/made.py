@@ -2,12 +2,16 @@
 
 import itertools
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Float, Int, PyTree
 
+from genmix.nets import state
+
+T = TypeVar("T")
 Vector = Float[Array, " _"]
 
 
@@ -18,13 +22,14 @@ class MADE(nnx.Module):
     outputs, the first entry's too, see the whole condition. Without hidden layers the network is
     linear. Output weights start at a tenth of their usual size, so that a flow made of it starts
     near its identity. The last layer has the first output of all entries before the second: what
-    works entry by entry then reads memory in order.
+    works entry by entry then reads memory in order. As a likelihood, `families.InputDropout` hides
+    entries from those after them, and `families.mask_sampling` trains many masks at once.
 
     Args:
         dim: entries of the event.
         hidden: widths of the hidden layers.
         num_outputs: outputs for each entry.
-        cond_size: entries of the condition; 0 ignores the condition.
+        cond_size: entries of the condition, a vector; 0 ignores the condition.
         order: order[k] is the entry that comes k-th; 0, 1, ... by default.
         activation: between the layers.
         direct: adds a linear layer from the inputs to the outputs, so that hidden layers may be
@@ -127,6 +132,21 @@ class MADE(nnx.Module):
         ]
         return [inputs, *hidden, np.tile(inputs, self.num_outputs)]
 
+    def rearranged(self, places: Sequence[Int[Array, " _"]]) -> "MADE":
+        """The network in which unit k of layer l has the weights of unit places[l][k] here.
+
+        The masks stay where they are, so that the same weights have others. Inputs are layer 0, and
+        entries change places among the outputs as they do there.
+        """
+        made = state.fresh(self)
+        outputs = places[0][None] + self.dim * np.arange(self.num_outputs)[:, None]
+        layers = [*places, outputs.reshape(-1)]
+        for layer, (rows, columns) in zip([*made.hidden, made.out], _pairs(layers), strict=True):
+            _rearrange(layer, rows, columns)
+        _rearrange(made.direct, layers[0], layers[-1])
+        _rearrange(made.context, slice(None), layers[1])
+        return made
+
     def checked(self, cond: PyTree) -> Vector:
         shape = getattr(cond, "shape", None)
         if shape != (self.cond_size,):
@@ -135,5 +155,13 @@ class MADE(nnx.Module):
         return cond
 
 
-def _pairs(widths: Sequence[int]) -> list[tuple[int, int]]:
-    return list(itertools.pairwise(widths))
+def _pairs(layers: Sequence[T]) -> list[tuple[T, T]]:
+    return list(itertools.pairwise(layers))
+
+
+def _rearrange(layer: nnx.Linear | None, rows: Array | slice, columns: Array) -> None:
+    if layer is None:
+        return
+    layer.kernel[...] = layer.kernel[rows][:, columns]
+    if layer.bias is not None:
+        layer.bias[...] = layer.bias[columns]

@@ -14,14 +14,15 @@ class NADE(nnx.Module):
     """h_i = sigmoid(c + sum of W_j x_j over j before i), outputs b_i + V_i h_i for entry i.
 
     All entries share the weights W and the bias c, so that the sum grows by one term at a time: the
-    whole event, and a draw of it, cost O(dim hidden). A condition moves both biases.
+    whole event, and a draw of it, cost O(dim hidden). A condition moves both biases. Every
+    entry sees all before it; only `families.InputDropout` hides some.
 
     Args:
         dim: entries of the event.
         hidden: entries of h.
         num_outputs: outputs for each entry.
         num_features: numbers by which an entry enters.
-        cond_size: entries of the condition; 0 ignores the condition.
+        cond_size: entries of the condition, a vector; 0 ignores the condition.
 
     Raises:
         ValueError: if a size is not positive.

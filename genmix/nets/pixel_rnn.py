@@ -18,7 +18,8 @@ class DiagonalBiLSTM(nnx.Module):
     """PixelRNN of diagonal bidirectional LSTMs: any number of layers sees all pixels before.
 
     One LSTM runs to the right, the other to the left, both downwards; what the second says is moved
-    down by a row. The image enters the first one moved to the right by a pixel.
+    down by a row. The image enters the first one moved to the right by a pixel. For a limited reach
+    take `GatedPixelCNN` or `RowLSTM`; `families.InputDropout` hides pixels from those after them.
 
     Args:
         shape: height and width.

@@ -6,7 +6,7 @@ from experiments.benchmarks import sampling
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["made", "nade", "pixelcnn", "bilstm"])
+@pytest.mark.parametrize("name", ["made", "nade", "pixelcnn", "row-lstm", "bilstm"])
 def test_both_samplers_draw_the_same_image(name):
     model = sampling.build(name, 4)
     images = [

@@ -56,18 +56,18 @@ def pixel_cnn(shape, levels, num_layers=2, **options):
     return Autoregressive(network, levels, encoder=encoder)
 
 
-def pixel_rnn(shape, levels, **options):
+def pixel_rnn(shape, levels, encoder=None, **options):
     network = DiagonalBiLSTM(
         shape, levels.num_features, 5, 2, levels.num_parameters, rngs=nnx.Rngs(0), **options
     )
-    return Autoregressive(network, levels)
+    return Autoregressive(network, levels, encoder=encoder)
 
 
-def row_lstm(shape, levels, **options):
+def row_lstm(shape, levels, encoder=None, **options):
     network = RowLSTM(
         shape, levels.num_features, 5, 2, levels.num_parameters, rngs=nnx.Rngs(0), **options
     )
-    return Autoregressive(network, levels)
+    return Autoregressive(network, levels, encoder=encoder)
 
 
 class FeatureMap(nnx.Module):
@@ -99,6 +99,8 @@ MODELS = {
     "pixel rnn, binary": lambda: pixel_rnn((3, 3), BinaryLevels(), cond_size=2),
     "pixel rnn, codes": lambda: pixel_rnn((2, 3), CategoricalLevels(num_levels=3, one_hot=True)),
     "row lstm, binary": lambda: row_lstm((3, 3), BinaryLevels(), cond_size=2),
+    "pixel rnn, map": lambda: pixel_rnn((2, 2), MIXTURE, cond_size=3, encoder=FeatureMap()),
+    "row lstm, map": lambda: row_lstm((2, 2), MIXTURE, cond_size=3, encoder=FeatureMap()),
     "pixel cnn, colour": lambda: pixel_cnn((2, 2), COLOUR, cond_size=3, encoder=FeatureMap()),
 }
 
@@ -226,6 +228,14 @@ def test_every_pixel_sees_the_condition():
     np.testing.assert_allclose(same, part.network(jnp.zeros((3, 3, 1)), COND), atol=1e-6)
 
 
+def test_a_condition_moves_both_biases_of_nade(x64):
+    network: Any = spread(nade(3, BinaryLevels(), cond_size=2)).network
+    shift, out_shift = jnp.split(network.context(COND), [5])
+    h = jax.nn.sigmoid(network.bias[...] + shift)
+    expected = h @ network.out_kernel[0] + network.out_bias[0] + out_shift[:1]
+    np.testing.assert_allclose(network(jnp.ones((3, 1)), COND)[0], expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["made, binary", "nade, binary"])
 def test_dropped_inputs_make_a_mixture_that_sums_to_one(name):
     """Mean weights against the average over masks; 5 standard errors, false alarm 4e-5 a model."""
@@ -326,6 +336,17 @@ def test_parts_that_do_not_fit_are_refused():
         Autoregressive(network, BinaryLevels())
     with pytest.raises(ValueError, match=r"shape \(3, 3\) do not fill the network's \(4,\)"):
         Autoregressive(NADE(4, 3, rngs=nnx.Rngs(0)), BinaryLevels(), shape=(3, 3))
+    image = GatedPixelCNN((2, 3), 1, 2, 1, 1, rngs=nnx.Rngs(0))
+    for shape in ((3, 2), (1, 2, 3), (6,)):
+        with pytest.raises(ValueError, match=r"do not fill .*\(2, 3\): an image keeps its height"):
+            Autoregressive(image, BinaryLevels(), shape=shape)
+    part = Autoregressive(image, BinaryLevels(), shape=(2, 3, 1))
+    with pytest.raises(ValueError, match=r"keep must have the .* shape \(2, 3\), got \(3, 2\)"):
+        part.log_prob(jnp.ones((2, 3, 1)), keep=jnp.ones((3, 2)))
+    with pytest.raises(ValueError, match=r"keep must have the .* shape \(2, 3\), got \(3, 2\)"):
+        part.sample(jax.random.key(0), keep=jnp.ones((3, 2)))
+    with pytest.raises(TypeError, match=r"can hide entries .*StandardNormal's cannot: wrap the Au"):
+        InputDropout(StandardNormal(3), 0.5)
     with pytest.raises(ValueError, match=r"rate must be in \[0, 1\], got 1.5"):
         InputDropout(nade(3, BinaryLevels()), 1.5)
     part = Autoregressive(NADE(4, 3, rngs=nnx.Rngs(0)), BinaryLevels(), shape=(2, 2))
@@ -425,3 +446,26 @@ def test_one_channel_is_the_mixture_of_discretized_logistics(x64):
         np.testing.assert_allclose(
             levels.log_prob(jnp.array([x]), parameters), expected, rtol=1e-10
         )
+
+
+@pytest.mark.parametrize(("x64", "rtol"), [(False, 1e-5), (True, 1e-12)])
+def test_extreme_parameters_of_the_logistic_mixture(x64, rtol):
+    """Tiny and huge scales, means far away and on the edge of a bin, all levels of two channels."""
+    levels = LogisticMixtureLevels(num_components=2, num_channels=2, num_levels=3)
+    every = jnp.array(list(itertools.product(range(3), repeat=2)), float)
+    choices = ((0.0, 1e4), (-1e6, -0.5, 0.0, 1.0, 1e6), (-1e4, -20.0, 0.0, 1e4), (-1e4, 0.5))
+    parameters = [
+        [a, -a, *[loc, 0.3] * 2, *[raw] * 3, 0.0, c, -c]
+        for a, loc, raw, c in itertools.product(*choices)
+    ]
+    with jax.enable_x64(x64):
+        value_and_grad = jax.value_and_grad(lambda p, x: levels.log_prob(x, p))
+        over_events = jax.vmap(value_and_grad, (None, 0))
+        dtype = jnp.float64 if x64 else jnp.float32
+        value, gradient = jax.jit(jax.vmap(over_events, (0, None)))(
+            jnp.array(parameters, dtype), every.astype(dtype)
+        )
+        assert value.dtype == dtype
+        np.testing.assert_allclose(np.exp(value).sum(1), np.ones(len(value)), rtol=rtol)
+        assert np.all(np.isfinite(value))
+        assert np.all(np.isfinite(gradient))
