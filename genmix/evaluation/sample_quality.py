@@ -92,9 +92,11 @@ def of_images(
     Raises:
         ValueError: if an image is not finite, or there are less than four of a kind.
     """
-    if wild := int(np.sum(~np.all(np.isfinite(images), axis=(1, 2, 3)))):
+    is_wild = ~np.all(np.isfinite(images), axis=(1, 2, 3))
+    if np.any(is_wild):
         raise ValueError(
-            f"images must be finite, and {wild} of {len(images)} are not: does their model diverge?"
+            f"images must be finite, and {np.sum(is_wild)} of {len(is_wild)} are not: does their "
+            "model diverge?"
         )
     fake_features, fake = classifiers.seen(classifier, images)
     real_features, labels = classifiers.seen(classifier, real)

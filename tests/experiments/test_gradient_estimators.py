@@ -31,6 +31,7 @@ def run(out, **options):
     )
 
 
+@pytest.mark.slow
 def test_a_run_leaves_everything_behind(tmp_path, capsys):
     rows = run(tmp_path, k=(1,), table_k=1)
     out = tmp_path / "run"

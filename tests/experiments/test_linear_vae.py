@@ -27,6 +27,7 @@ def test_five_steps(tmp_path):
     assert values["elbo"] < exact < values["maximum of probabilistic PCA"]
 
 
+@pytest.mark.slow
 def test_it_reaches_the_closed_form(tmp_path):
     """The trained model's exact log p(x) within 0.05 nats of the maximum, and the bounds in order.
 

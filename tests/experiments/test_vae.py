@@ -58,9 +58,15 @@ def test_a_finished_run_resumes_to_the_same_figures(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"network": "mlp", "decoder": "normal", "rate_beta": 4.0, "rate_warm_up": 3},
+        pytest.param(
+            {"network": "mlp", "decoder": "normal", "rate_beta": 4.0, "rate_warm_up": 3},
+            marks=pytest.mark.slow,
+        ),
         {"network": "mlp", "decoder": "discretized-logistic", "rate_free_nats": 0.5},
-        {"network": "conv", "decoder": "bernoulli", "rate_analytic": False},
+        pytest.param(
+            {"network": "conv", "decoder": "bernoulli", "rate_analytic": False},
+            marks=pytest.mark.slow,
+        ),
         pytest.param({"network": "conv", "decoder": "normal"}, marks=pytest.mark.slow),
         pytest.param(
             {"network": "conv", "decoder": "discretized-logistic"}, marks=pytest.mark.slow
