@@ -254,6 +254,10 @@ IN_PYTHON = {
         "vr_max is not twice differentiable in the log-weights, so doubly reparameterized "
         "gradients of it are biased: use the reparameterized or the resampled estimator.",
     ),
+    "VIMCO as the estimator of another bound": (
+        lambda tmp: objectives.iwae(2, estimator=bounds.vimco.estimate),
+        "VIMCO has its own bound and baseline: use objectives.vimco(num_particles).",
+    ),
     "a baseline for reparameterized gradients": (
         lambda tmp: objectives.elbo(baseline=baselines.none()),
         "a baseline belongs to the score-function estimator: pass "

@@ -133,7 +133,7 @@ class MADE(nnx.Module):
         return [inputs, *hidden, np.tile(inputs, self.num_outputs)]
 
     def rearranged(self, places: Sequence[Int[Array, " _"]]) -> "MADE":
-        """The network in which unit k of layer l has the weights of unit places[l][k] here.
+        """The network in which unit k of layer l has the weights of unit `places[l][k]` here.
 
         The masks stay where they are, so that the same weights have others. Inputs are layer 0, and
         entries change places among the outputs as they do there.

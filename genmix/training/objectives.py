@@ -18,6 +18,7 @@ from genmix.bounds import (
 from genmix.bounds import elbo as elbo_bound
 from genmix.bounds import iwae as iwae_bound
 from genmix.bounds import renyi as renyi_bound
+from genmix.bounds import vimco as vimco_bound
 from genmix.bounds import vr_max as vr_max_bound
 from genmix.bounds.log_weight import Estimate, Weigh
 from genmix.capabilities import require_weighted
@@ -101,6 +102,10 @@ def _summary(name: str, estimates: Estimate) -> Metrics:
 def _check(num_particles: int, bound: Bound, estimator: Estimator, baseline: Baseline | None):
     if num_particles < 1:
         raise ValueError(f"num_particles must be at least 1, got {num_particles}.")
+    if estimator is vimco_bound.estimate:
+        raise ValueError(
+            "VIMCO has its own bound and baseline: use objectives.vimco(num_particles)."
+        )
     if bound is vr_max_bound.bound and estimator is doubly_reparameterized.estimate:
         raise ValueError(
             "vr_max is not twice differentiable in the log-weights, so doubly reparameterized "
