@@ -6,7 +6,6 @@ import pytest
 from experiments import dbm
 
 
-@pytest.mark.slow
 def test_a_run_leaves_everything_behind(tmp_path):
     config = dbm.Config(
         hidden=(4, 3),

@@ -216,7 +216,6 @@ def test_sixty_combinations_train_and_their_bounds_nest(choice):
     check_for_real(choice)
 
 
-@pytest.mark.slow
 def test_the_expression_in_the_docstring_trains(compiled_quickly):
     code = textwrap.dedent((mix.__doc__ or "").partition("same methods could replace:")[2])
     names = dict(vars(parts) | vars(mix) | vars(game))
