@@ -1,13 +1,17 @@
 """InfoGANs, whose codes say what is drawn, and how much they say: python -m experiments.info_gan.
 
-The generator minimises the loss of the game - w * (H(c) + E log q(c | x)) for each code c. Defaults
-train on eight Gaussians and on digits in a few minutes on two CPU cores.
+The generator minimises the loss of the game - w * (H(c) + E log q(c | x)) for each code c. For
+images larger than the digits the networks are the paper's: batch normalization, and codes that are
+read from the critic's features, so that the critic's player has the same bounds in its loss.
+Defaults train on eight Gaussians and on digits in a few minutes on two CPU cores.
 
 Source: Chen et al. (2016), arXiv:1606.03657.
 """
 
 import dataclasses
+import functools
 import math
+import operator
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +30,7 @@ from genmix.data.grey import Images
 from genmix.data.mixtures import Mixture
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import FactorizedNormal, Implicit, Independent, OneHot, StandardNormal, Uniform
-from genmix.nets import MLP, ConvEncoder, DCGANCritic, DCGANGenerator, Joined, state
+from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
 from genmix.training import (
     Fit,
     Plan,
@@ -40,6 +44,7 @@ from genmix.training import (
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
 NUM_POINTS = 2**16  # drawn of a mixture for training
+HIDDEN = 256  # units beside the convolutions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,17 +56,17 @@ class Config:
     """Folder that holds mnist/, ...; the others need none."""
     styles: int = 2
     """Continuous codes of images, uniform on [-1, 1]."""
-    class_weight: float = 5.0
-    """Of the bound on the information in the class."""
-    style_weight: float = 0.02
-    """Of the bound on the information in the continuous codes."""
+    class_weight: float | None = None
+    """Of the bound on the information in the class; 1 for images larger than the digits, else 5."""
+    style_weight: float | None = None
+    """Of the bound on the information in the continuous codes; 0.1 for them, else 0.02."""
     steps: int = 5000
     """Of the generator, and as many of the critic."""
     batch_size: int | None = None
     """256 in the plane and 64 for images."""
     learning_rate: float | None = None
     """At the start, from where it falls to zero along a cosine; 3e-3 in the plane and 1e-3 for
-    images."""
+    images, a fifth of it for the critic of large ones."""
     samples: int = 5000
     """Drawn for the table, at least 4 of images."""
     seed: int = 0
@@ -80,22 +85,52 @@ class Config:
             at_least={"samples": 4 if has_images else 1},  # for 3 neighbours
         )
         for name in ("class_weight", "style_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
+            if not 0 <= (getattr(self, name) or 0.0) < math.inf:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
 
 
-class Game(nnx.Module):
-    """A generator of (noise, class, style), a critic, and a predictor of each code."""
+class OnFeatures(nnx.Module):
+    """A network on what the critic sees in an image."""
 
-    def __init__(self, generator: Implicit, critic: Any, category: OneHot, style: Any):
+    def __init__(self, critic: DCGANCritic, network: MLP):
+        self.critic = critic
+        self.network = network
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.network(self.critic.features(x))
+
+
+class Game(nnx.Module):
+    """A generator of (noise, class, style), a critic, and a network for q of each code.
+
+    Networks are of the image, or of the critic's features.
+    """
+
+    def __init__(
+        self, generator: Implicit, critic: Any, category: Any, style: Any, on_features: bool = False
+    ):
         self.generator = generator
         self.critic = critic
         self.category = category
         self.style = style
+        self.on_features = on_features
+
+    def _of_image(self, network: Any) -> Any:
+        return OnFeatures(self.critic, network) if self.on_features else network
 
 
 def generator_of(game: Game) -> Implicit:
     return game.generator
+
+
+def category_of(game: Game) -> OneHot:
+    """q(class | x)."""
+    return OneHot(game._of_image(game.category))
+
+
+def style_of(game: Game) -> FactorizedNormal:
+    """q(style | x)."""
+    return FactorizedNormal(game._of_image(game.style), min_scale=0.1)
 
 
 def load(name: str, config: Config) -> Mixture | Images:
@@ -115,6 +150,10 @@ def check(config: Config, name: str) -> None:
     command_line.require_batch(batch_size(config, name), size, name)
 
 
+def is_large(source: Mixture | Images) -> bool:
+    return isinstance(source, Images) and source.train.shape[1] > 8
+
+
 def num_classes(source: Mixture | Images) -> int:
     return len(source.centres) if isinstance(source, Mixture) else int(source.labels[0].max()) + 1
 
@@ -126,29 +165,34 @@ def build(config: Config, source: Mixture | Images) -> Game:
     if isinstance(source, Mixture):
         base = Independent((StandardNormal(2), category))
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
-        predictor = OneHot(MLP(2, (128, 128), classes, **relu))
+        predictor = MLP(2, (128, 128), classes, **relu)
         return Game(Implicit(base, network), MLP(2, (128, 128), 1, **relu), predictor, None)
     shape, noise = source.train.shape[1:], 32
     base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
     size = noise + classes + config.styles
-    if shape[0] == 8:
+    if not is_large(source):
         network = nnx.Sequential(MLP(size, (256, 256), shape, **relu), jnp.tanh)
         critic, encoder = MLP(shape, (256, 256), 1, **relu), lambda n: MLP(shape, (256,), n, **relu)
-    else:
-        network = DCGANGenerator(size, (128, 64), shape, rngs=rngs)
-        critic = DCGANCritic(shape, (64, 128), batch_norm=False, rngs=rngs)
-        encoder = lambda n: ConvEncoder(shape, (32, 64), n, rngs=rngs)
-    style = FactorizedNormal(encoder(2 * config.styles), min_scale=0.1)
-    return Game(Implicit(base, Joined(network)), critic, OneHot(encoder(classes)), style)
+        style = encoder(2 * config.styles)
+        return Game(Implicit(base, Joined(network)), critic, encoder(classes), style)
+    network = DCGANGenerator(size, (128, 64), shape, hidden=HIDDEN, rngs=rngs)
+    critic = DCGANCritic(shape, (64, 128), hidden=HIDDEN, rngs=rngs)
+    head = lambda n: MLP(HIDDEN, (128,), n, **relu)
+    style = head(2 * config.styles)
+    return Game(Implicit(base, Joined(network)), critic, head(classes), style, on_features=True)
 
 
 def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]]:
     """Weight, term and entropy of each code."""
     classes = game.generator.base.parts[1].mean().size
-    terms = {"class": (config.class_weight, 1, math.log(classes), lambda game: game.category)}
+    given = lambda weight, large, small: (
+        (large if game.on_features else small) if weight is None else weight
+    )
+    weight = given(config.class_weight, 1.0, 5.0)
+    terms: dict[str, Any] = {"class": (weight, 1, math.log(classes), category_of)}
     if game.style is not None:
-        entropy = config.styles * math.log(2.0)
-        terms["style"] = (config.style_weight, 2, entropy, lambda game: game.style)
+        weight, entropy = given(config.style_weight, 0.1, 0.02), config.styles * math.log(2.0)
+        terms["style"] = (weight, 2, entropy, style_of)
 
     def term(name: str, place: int, entropy: float, by: Any) -> Any:
         code = lambda z: z[place]
@@ -161,27 +205,30 @@ def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]
 
 
 def players(config: Config, source: Mixture | Images, game: Game) -> list[Player]:
-    is_plane = isinstance(source, Mixture)
+    is_plane, is_whole = isinstance(source, Mixture), not game.on_features
     rate = config.learning_rate or (3e-3 if is_plane else 1e-3)
-    learning_rate = optax.cosine_decay_schedule(rate, config.steps)
     losses, of = bounds.gan.non_saturating, generator_of
-    smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data, of=of)
-    critic = Player(
-        name="critic",
-        owns=("critic",),
-        loss=adversarial.critic(comparison.data, losses, of=of) + smooth,
-        optimizer=optax.adam(learning_rate, b1=0.5, b2=0.99),
-    )
-    loss = adversarial.generator(comparison.data, losses, of=of)
-    for weight, term, _ in code_terms(config, game).values():
-        loss = loss + weight * term
-    generator = Player(
-        name="generator",
-        owns=("generator", "category") + (("style",) if game.style is not None else ()),
-        loss=loss,
-        optimizer=optax.adam(learning_rate, b1=0.5, b2=0.99),
-    )
-    return [critic, generator]
+    codes = [weight * term for weight, term, _ in code_terms(config, game).values()]
+    told, predictors = functools.reduce(operator.add, codes), ("category", "style")
+
+    def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
+        learning_rate = optax.cosine_decay_schedule(rate, config.steps)
+        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.99 if is_whole else 0.999)
+        owns = tuple(part for part in owns if getattr(game, part) is not None)
+        return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
+
+    of_critic: Any = adversarial.critic(comparison.data, losses, of=of)
+    of_generator: Any = adversarial.generator(comparison.data, losses, of=of)
+    if is_whole:
+        smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data, of=of)
+        return [
+            player("critic", ("critic",), of_critic + smooth, rate),
+            player("generator", ("generator", *predictors), of_generator + told, rate),
+        ]
+    return [
+        player("critic", ("critic", *predictors), of_critic + told, rate / 5),
+        player("generator", ("generator",), of_generator + told, rate),
+    ]
 
 
 def train(config: Config, name: str, source: Mixture | Images, directory: Path) -> Fit:
@@ -193,7 +240,7 @@ def train(config: Config, name: str, source: Mixture | Images, directory: Path) 
     plan = Plan(
         num_rounds=config.steps,
         batch_size=batch_size(config, name),
-        average_decay=0.999,
+        average_decay=None if is_large(source) else 0.999,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
         resume=config.resume,
@@ -232,7 +279,7 @@ def evaluate(
         assert judge is not None
         images = (x + 1) / 2
         seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
-        predict = jax.jit(lambda x: jnp.argmax(jax.vmap(game.category.mean)(2 * x - 1), axis=1))
+        predict = jax.jit(lambda x: jnp.argmax(jax.vmap(category_of(game).mean)(2 * x - 1), axis=1))
         found = [np.asarray(predict(jnp.asarray(x))) for x in (source.train, source.test)]
         quality = sample_quality.of_images(judge, images, source.test)
         error = clustering.error(found[0], source.labels[0], found[1], source.labels[1])

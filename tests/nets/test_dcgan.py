@@ -15,6 +15,11 @@ def critic(shape=(8, 8, 1), channels=(3, 4), **options):
     return DCGANCritic(shape, channels, rngs=nnx.Rngs(0), **options)
 
 
+def hidden_layers(network):
+    assert network.hidden is not None
+    return network.hidden.layers
+
+
 @jax.jit
 def over_batch(network, x):
     """Outputs, and the network with the statistics that the batch left."""
@@ -36,6 +41,24 @@ def test_from_vectors_to_images_to_scores(shape, channels):
     assert x.shape == (6, *shape)
     network = critic(shape, channels[::-1])
     assert jax.eval_shape(lambda x: over_batch(network, x)[0], x).shape == (6,)
+
+
+def test_a_hidden_layer_lies_between_vector_and_image():
+    """Its statistics are kept too, and without normalization there are none."""
+    z = jax.random.normal(jax.random.key(0), (64, 5))
+    network = generator(hidden=7)
+    _, trained = over_batch(network, z)
+    before, after = map(hidden_layers, (network, trained))
+    h = jax.vmap(before[0])(z)
+    np.testing.assert_allclose(after[1].mean[...], 0.1 * jnp.mean(h, axis=0), atol=1e-6)
+    plain = critic(hidden=6, batch_norm=False)
+    x = jax.random.normal(jax.random.key(1), (8, 8, 1))
+    assert plain.features(x).shape == (6,)
+    assert not state.batch_statistics(plain)
+    below = critic(batch_norm=False)
+    below.convolutions = plain.convolutions
+    h = hidden_layers(plain)[0](below.features(x))
+    np.testing.assert_allclose(plain.features(x), jax.nn.leaky_relu(h, 0.2), rtol=1e-5)
 
 
 def test_statistics_are_those_of_the_batch_and_serve_single_events():
@@ -66,6 +89,8 @@ def test_without_batch_normalization_events_are_alone():
         (lambda: generator((8, 6, 1)), r"must be multiples of 4, got \(8, 6, 1\)"),
         (lambda: generator(channels=()), "DCGANGenerator needs positive sizes"),
         (lambda: critic(channels=(3, 0)), "DCGANCritic needs positive sizes"),
+        (lambda: generator(hidden=0), "DCGANGenerator needs .* hidden 0"),
+        (lambda: critic(hidden=0), "DCGANCritic needs .* hidden 0"),
         (lambda: generator()(jnp.zeros(4)), "one vector of 5 entries, got shape"),
         (lambda: critic()(jnp.zeros((8, 8, 3))), "expects one event of shape"),
     ],
