@@ -2,7 +2,7 @@
 
 Players move in turn, each with an optimizer of its own, so that no loss drowns another: critics of
 the latents; encoder and decoder, which minimise -E log p(x | z); the encoder against the critics;
-and, of labelled images, the encoder that classifies. Images are binarized anew for each batch.
+and, of labelled images, the encoder that classifies. Images are grey, a pixel given z is normal.
 Defaults train on scikit-learn's digits in a few minutes on two CPU cores.
 
 Source: Makhzani et al. (2016), arXiv:1511.05644, sections 2, 5 and 6.
@@ -24,13 +24,13 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data
+from experiments.vae_gan import FixedScale
+from genmix import bounds, command_line
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import (
     Autoencoder,
-    Bernoulli,
     Deterministic,
     FactorizedNormal,
     Implicit,
@@ -70,6 +70,8 @@ class Config:
     dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the digits need none."""
+    scale: float = 0.1
+    """Standard deviation of a pixel given z, for images in [0, 1]."""
     latent: int = 8
     """Dimensions of z."""
     style: int = 5
@@ -77,7 +79,7 @@ class Config:
     clusters: int = 16
     """Of the clustering model."""
     labels: int = 100
-    """Of the semi-supervised model, as many of each class."""
+    """Of the semi-supervised model, as many of each class, drawn at random by the seed."""
     noise: int = 8
     """Dimensions of the noise that the universal encoder is given."""
     hidden_pixels: float = 0.2
@@ -100,7 +102,7 @@ class Config:
         command_line.require(
             self,
             counts=("latent", "style", "clusters", "labels", "noise", "hidden", "steps"),
-            positive=("learning_rate",),
+            positive=("scale", "learning_rate"),
             names=("model",),
             at_least={"samples": 4},  # for 3 neighbours
         )
@@ -111,9 +113,14 @@ class Config:
 
 
 class ClassAndStyle(nnx.Module):
-    """Image -> (probabilities of the class, style)."""
+    """Image -> (probabilities of the class, style).
 
-    def __init__(self, hide: nnx.Dropout, body: Any, category: nnx.Linear, style: nnx.Linear):
+    Logits are normalized over the batch, which is the axis named "batch": a class that is rare has
+    large logits for some images all the same. Without it one whose probability is near zero for
+    all of them has no gradient left, from the critic neither, and is not used again.
+    """
+
+    def __init__(self, hide: nnx.Dropout, body: Any, category: nnx.Sequential, style: nnx.Linear):
         self.hide, self.body, self.category, self.style = hide, body, category, style
 
     def features(self, x: jax.Array) -> jax.Array:
@@ -145,6 +152,7 @@ def build(config: Config, name: str, source: Images) -> Game:
     hidden = config.hidden or (200 if is_small else 256)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     mlp = lambda a, b: MLP(a, (hidden, hidden), b, **relu)
+    likelihood = lambda net: FactorizedNormal(FixedScale(net, config.scale), min_scale=1e-6)
     if name in CATEGORICAL:
         dim = config.style
         classes = config.clusters if name == "clustering" else int(source.labels[0].max()) + 1
@@ -152,12 +160,16 @@ def build(config: Config, name: str, source: Images) -> Game:
             body: Any = MLP(shape, (hidden,), hidden, **relu)
         else:
             body = ConvEncoder(shape, (16, 32), hidden, rngs=rngs)
-        heads = [nnx.Linear(hidden, size, rngs=rngs) for size in (classes, dim)]
+        category = nnx.Sequential(
+            nnx.Linear(hidden, classes, use_bias=False, rngs=rngs),
+            nnx.BatchNorm(classes, momentum=0.95, axis_name="batch", use_bias=False, rngs=rngs),
+        )
+        style = nnx.Linear(hidden, dim, rngs=rngs)
         model = Autoencoder(
             prior=Independent((OneHot(lambda _: jnp.zeros(classes)), StandardNormal(dim))),
-            likelihood=Bernoulli(Joined(mlp(classes + dim, shape))),
+            likelihood=likelihood(Joined(mlp(classes + dim, shape))),
             posterior=Deterministic(
-                ClassAndStyle(nnx.Dropout(config.hidden_pixels, rngs=rngs), body, *heads)
+                ClassAndStyle(nnx.Dropout(config.hidden_pixels, rngs=rngs), body, category, style)
             ),
         )
         return Game(model, [mlp(classes, 1), mlp(dim, 1)])
@@ -170,7 +182,9 @@ def build(config: Config, name: str, source: Images) -> Game:
         ),
     }
     model = Autoencoder(
-        prior=StandardNormal(dim), likelihood=Bernoulli(mlp(dim, shape)), posterior=encoders[name]()
+        prior=StandardNormal(dim),
+        likelihood=likelihood(mlp(dim, shape)),
+        posterior=encoders[name](),
     )
     return Game(model, [mlp(dim, 1)])
 
@@ -189,15 +203,14 @@ def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
 
     def loss(game: Game, key: jax.Array, batch: Any, carry: Any) -> Any:
         del batch
-        choice_key, noise_key, network_key = jax.random.split(key, 3)
+        choice_key, network_key = jax.random.split(key)
         chosen = jax.random.randint(choice_key, (batch_size,), 0, len(x))
-        images = data.binarize(noise_key, x[chosen])
 
         def log_q(encoder: Any, _: Any, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
             return OneHot(encoder.logits).log_prob(pair[1], pair[0])
 
         encoder: Any = game.autoencoder.posterior.network
-        log_qs, _ = comparison.per_event(log_q, encoder, network_key, (images, labels[chosen]))
+        log_qs, _ = comparison.per_event(log_q, encoder, network_key, (x[chosen], labels[chosen]))
         value = -jnp.mean(log_qs)
         return value, ({"cross_entropy": value}, carry)
 
@@ -230,7 +243,9 @@ def players(config: Config, name: str, source: Images) -> list[Player]:
 
 
 def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
-    """The first images of each class, as many of each, and their one-hot labels.
+    """Images drawn at random, as many of each class, and their one-hot labels.
+
+    Not the first ones, as the digits are in no random order: those stand for the others badly.
 
     Raises:
         ValueError: if there is less than one label a class.
@@ -241,8 +256,9 @@ def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
         raise ValueError(
             f"labels must be at least one for each of {classes} classes, got {config.labels}."
         )
+    order = np.random.default_rng(config.seed).permutation(len(labels))
     chosen = np.concatenate(
-        [np.flatnonzero(labels == c)[: config.labels // classes] for c in range(classes)]
+        [order[labels[order] == c][: config.labels // classes] for c in range(classes)]
     )
     return jnp.asarray(source.train[chosen], jnp.float32), jax.nn.one_hot(labels[chosen], classes)
 
@@ -251,7 +267,6 @@ def train(config: Config, name: str, source: Images, directory: Path) -> Fit:
     plan = Plan(
         num_rounds=config.steps,
         batch_size=config.batch_size,
-        transform=data.binarize,
         rounds_per_call=max(config.steps // 20, 1),
         directory=directory,
         resume=config.resume,
@@ -266,7 +281,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit; MMD of 1,000 of them."""
     loss_key, mmd_key, draw_key = jax.random.split(jax.random.key(config.seed + 1), 3)
-    x = data.binarize(jax.random.key(0), jnp.asarray(source.test, jnp.float32))
+    x = jnp.asarray(source.test, jnp.float32)
     loss, _ = jax.jit(autoencoding.reconstruction())(model, loss_key, x, ())
     figures = {"reconstruction": -float(loss)}
     for i, (compared, _) in enumerate(judged(name)):
@@ -279,8 +294,7 @@ def evaluate(
         classes = jax.jit(lambda x: jnp.argmax(jax.lax.map(logits, x, batch_size=500), axis=1))
         test = np.asarray(classes(x))
         if name == "clustering":
-            bits = data.binarize(jax.random.key(1), jnp.asarray(source.train, jnp.float32))
-            train = np.asarray(classes(bits))
+            train = np.asarray(classes(jnp.asarray(source.train, jnp.float32)))
             figures["clusters_used"] = len(np.unique(train))
             figures["purity"] = clustering.purity(test, source.labels[1])
             error = clustering.error(train, source.labels[0], test, source.labels[1])
@@ -365,7 +379,7 @@ def main(config: Config) -> list[dict[str, Any]]:
     run_directory.write_results(
         out,
         start,
-        units="nats per image; shares of 1; seconds",
+        units="nats per image, of a density on [0, 1] a pixel; shares of 1; seconds",
         dataset=config.dataset,
         classifier_accuracy=accuracy,
         seed=config.seed,
