@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from experiments import info_gan
+from genmix.nets import state
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 20, "samples": 60}
 
@@ -50,6 +51,33 @@ def test_what_the_codes_tell_is_taken_from_the_loss():
     value, (metrics, _) = evaluate(jnp.asarray(source.train[:10], jnp.float32))
     told = 3 * metrics["class_information"] + 2 * metrics["style_information"]
     np.testing.assert_allclose(value, np.log(2) - told, rtol=1e-5)
+
+
+def test_large_images_have_their_codes_read_from_what_the_critic_sees():
+    """Both players have the bounds in their loss, and only the critic's moves what reads them."""
+    x = np.asarray(jax.random.uniform(jax.random.key(0), (10, 12, 12, 1)))
+    source = info_gan.Images(x, x, (np.arange(10), np.arange(10)))
+    config = info_gan.Config(class_weight=3.0, style_weight=2.0)
+
+    @jax.jit
+    def evaluate(x):
+        game = info_gan.build(config, source)
+        game.critic.out = jax.tree.map(jnp.zeros_like, game.critic.out)
+        team = info_gan.players(config, source, game)
+        losses = [p.loss(game, jax.random.key(0), x, p.initial_carry(game)) for p in team]
+        same = jnp.stack([
+            info_gan.category_of(state.evaluating(game)).log_prob(jnp.eye(10)[0], x[0]),
+            jax.nn.log_softmax(game.category(state.evaluating(game).critic.features(x[0])))[0],
+        ])  # fmt: skip
+        return [(value, metrics) for value, (metrics, _) in losses], same
+
+    losses, same = evaluate(jnp.asarray(x, jnp.float32))
+    for (value, metrics), of_scores in zip(losses, (2 * np.log(2), np.log(2)), strict=True):
+        told = 3 * metrics["class_information"] + 2 * metrics["style_information"]
+        np.testing.assert_allclose(value, of_scores - told, rtol=1e-5)
+    np.testing.assert_allclose(same[0], same[1], rtol=1e-5)
+    critic, generator = info_gan.players(config, source, info_gan.build(config, source))
+    assert (critic.owns, generator.owns) == (("critic", "category", "style"), ("generator",))
 
 
 @pytest.mark.parametrize(
