@@ -129,8 +129,10 @@ def category_of(game: Game) -> OneHot:
 
 
 def style_of(game: Game) -> FactorizedNormal:
-    """q(style | x)."""
-    return FactorizedNormal(game._of_image(game.style), min_scale=0.1)
+    """q(style | x); on features of a scale of at least 1, or styles that are told ever more exactly
+    become specks all over the image.
+    """
+    return FactorizedNormal(game._of_image(game.style), min_scale=1.0 if game.on_features else 0.1)
 
 
 def load(name: str, config: Config) -> Mixture | Images:

@@ -47,10 +47,16 @@ def test_a_hidden_layer_lies_between_vector_and_image():
     """Its statistics are kept too, and without normalization there are none."""
     z = jax.random.normal(jax.random.key(0), (64, 5))
     network = generator(hidden=7)
-    _, trained = over_batch(network, z)
+    y, trained = over_batch(network, z)
     before, after = map(hidden_layers, (network, trained))
     h = jax.vmap(before[0])(z)
     np.testing.assert_allclose(after[1].mean[...], 0.1 * jnp.mean(h, axis=0), atol=1e-6)
+    above = generator()
+    above.in_size, above.linear, above.norms = 7, network.linear, network.norms
+    above.convolutions = network.convolutions
+    centred = h - jnp.mean(h, axis=0, keepdims=True)
+    normalized = centred / jnp.sqrt(jnp.var(h, axis=0, keepdims=True) + 1e-5)
+    np.testing.assert_allclose(y, over_batch(above, jax.nn.relu(normalized))[0], atol=1e-5)
     plain = critic(hidden=6, batch_norm=False)
     x = jax.random.normal(jax.random.key(1), (8, 8, 1))
     assert plain.features(x).shape == (6,)

@@ -93,8 +93,16 @@ def test_tiles_round_little():
     assert np.linalg.norm(got - np.asarray(exact)) < 2e-6 * np.linalg.norm(exact)
 
 
-def test_low_precision_takes_no_tiles():
-    """Their rounding errors would be four times as large."""
-    x = jnp.ones((15, 15, 64))
-    assert winograd.saves_products(x, jnp.ones((4, 64, 64)))
-    assert not winograd.saves_products(x.astype(jnp.bfloat16), jnp.ones((4, 64, 64), jnp.bfloat16))
+@pytest.mark.parametrize(
+    ("kind", "of_kernel"),
+    [("bfloat16", "bfloat16"), ("bfloat16", "float32"), ("float32", "float16")],
+)
+def test_what_would_be_rounded_takes_no_tiles(kind, of_kernel):
+    x, kernels = jnp.ones((15, 15, 64)), jnp.ones((4, 64, 64))
+    assert winograd.saves_products(x, kernels)
+    assert not winograd.saves_products(x.astype(kind), kernels.astype(of_kernel))
+
+
+def test_an_empty_batch_stays_empty():
+    layer = strided.Halving(32, 32, 4, kernel_init=nnx.initializers.normal(), rngs=nnx.Rngs(0))
+    assert jax.vmap(layer)(jnp.zeros((0, 14, 14, 32))).shape == (0, 7, 7, 32)
