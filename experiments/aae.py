@@ -83,7 +83,7 @@ class Config:
     noise: int = 8
     """Dimensions of the noise that the universal encoder is given."""
     hidden_pixels: float = 0.2
-    """Share of the pixels that an encoder with a class does not see in training."""
+    """Share of the pixels of labelled images that the encoder does not see in training."""
     hidden: int | None = None
     """Width of the hidden layers; 200 for the digits, 256 for larger images."""
     steps: int = 5000
@@ -123,14 +123,11 @@ class ClassAndStyle(nnx.Module):
     def __init__(self, hide: nnx.Dropout, body: Any, category: nnx.Sequential, style: nnx.Linear):
         self.hide, self.body, self.category, self.style = hide, body, category, style
 
-    def features(self, x: jax.Array) -> jax.Array:
-        return jax.nn.relu(self.body(self.hide(x)))
-
     def logits(self, x: jax.Array) -> jax.Array:
-        return self.category(self.features(x))
+        return self.category(jax.nn.relu(self.body(self.hide(x))))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        h = self.features(x)
+        h = jax.nn.relu(self.body(x))
         return jax.nn.softmax(self.category(h)), self.style(h)
 
 

@@ -129,8 +129,9 @@ def category_of(game: Game) -> OneHot:
 
 
 def style_of(game: Game) -> FactorizedNormal:
-    """q(style | x); on features of a scale of at least 1, or styles that are told ever more exactly
-    become specks all over the image.
+    """q(style | x).
+
+    On features its scale is at least 1: styles that are told ever more exactly become specks.
     """
     return FactorizedNormal(game._of_image(game.style), min_scale=1.0 if game.on_features else 0.1)
 

@@ -69,7 +69,7 @@ def test_each_loss_moves_what_its_player_owns():
 
 def test_a_class_of_small_weights_is_used_as_much():
     """What the batch normalization of the logits is for."""
-    source, config = aae.grey.load_images("digits"), aae.Config(**TINY, hidden_pixels=0.0)
+    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
     network = aae.build(config, "clustering", source).autoencoder.posterior.network
     x = jnp.asarray(source.train[:100], jnp.float32)
     share = jax.jit(
