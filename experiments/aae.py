@@ -83,7 +83,7 @@ class Config:
     noise: int = 8
     """Dimensions of the noise that the universal encoder is given."""
     hidden_pixels: float = 0.2
-    """Share of the pixels of labelled images that the encoder does not see in training."""
+    """Share of pixels that are hidden in training: of labelled images, or of all in clustering."""
     hidden: int | None = None
     """Width of the hidden layers; 200 for the digits, 256 for larger images."""
     steps: int = 5000
@@ -118,16 +118,19 @@ class ClassAndStyle(nnx.Module):
     Logits are normalized over the batch, which is the axis named "batch": a class that is rare has
     large logits for some images all the same. Without it one whose probability is near zero for
     all of them has no gradient left, from the critic neither, and is not used again.
+
+    Pixels are hidden from the classifier, which would know few images by heart, or always.
     """
 
-    def __init__(self, hide: nnx.Dropout, body: Any, category: nnx.Sequential, style: nnx.Linear):
+    def __init__(self, hide: nnx.Dropout, body: Any, category: Any, style: Any, hides_always: bool):
         self.hide, self.body, self.category, self.style = hide, body, category, style
+        self.hides_always = hides_always
 
     def logits(self, x: jax.Array) -> jax.Array:
         return self.category(jax.nn.relu(self.body(self.hide(x))))
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        h = jax.nn.relu(self.body(x))
+        h = jax.nn.relu(self.body(self.hide(x) if self.hides_always else x))
         return jax.nn.softmax(self.category(h)), self.style(h)
 
 
@@ -166,7 +169,13 @@ def build(config: Config, name: str, source: Images) -> Game:
             prior=Independent((OneHot(lambda _: jnp.zeros(classes)), StandardNormal(dim))),
             likelihood=likelihood(Joined(mlp(classes + dim, shape))),
             posterior=Deterministic(
-                ClassAndStyle(nnx.Dropout(config.hidden_pixels, rngs=rngs), body, category, style)
+                ClassAndStyle(
+                    nnx.Dropout(config.hidden_pixels, rngs=rngs),
+                    body,
+                    category,
+                    style,
+                    hides_always=name == "clustering",
+                )
             ),
         )
         return Game(model, [mlp(classes, 1), mlp(dim, 1)])
