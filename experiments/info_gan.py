@@ -282,7 +282,8 @@ def evaluate(
         assert judge is not None
         images = (x + 1) / 2
         seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
-        predict = jax.jit(lambda x: jnp.argmax(jax.vmap(category_of(game).mean)(2 * x - 1), axis=1))
+        likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
+        predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
         found = [np.asarray(predict(jnp.asarray(x))) for x in (source.train, source.test)]
         quality = sample_quality.of_images(judge, images, source.test)
         error = clustering.error(found[0], source.labels[0], found[1], source.labels[1])
