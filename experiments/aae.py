@@ -24,7 +24,6 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from experiments.vae_gan import FixedScale
 from genmix import bounds, command_line
 from genmix.data import grey
 from genmix.data.grey import Images
@@ -38,7 +37,7 @@ from genmix.families import (
     OneHot,
     StandardNormal,
 )
-from genmix.nets import MLP, ConvEncoder, Joined, state
+from genmix.nets import MLP, ConvEncoder, FixedScale, Joined, state
 from genmix.training import (
     Fit,
     Plan,
@@ -152,7 +151,9 @@ def build(config: Config, name: str, source: Images) -> Game:
     hidden = config.hidden or (200 if is_small else 256)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     mlp = lambda a, b: MLP(a, (hidden, hidden), b, **relu)
-    likelihood = lambda net: FactorizedNormal(FixedScale(net, config.scale), min_scale=1e-6)
+    likelihood = lambda net: FactorizedNormal(
+        FixedScale(nnx.Sequential(net, jax.nn.sigmoid), config.scale), min_scale=1e-6
+    )
     if name in CATEGORICAL:
         dim = config.style
         classes = config.clusters if name == "clustering" else int(source.labels[0].max()) + 1

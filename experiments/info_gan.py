@@ -115,7 +115,8 @@ class Game(nnx.Module):
         self.style = style
         self.on_features = on_features
 
-    def _of_image(self, network: Any) -> Any:
+    def of_image(self, network: Any) -> Any:
+        """A predictor as a function of the image."""
         return OnFeatures(self.critic, network) if self.on_features else network
 
 
@@ -125,7 +126,7 @@ def generator_of(game: Game) -> Implicit:
 
 def category_of(game: Game) -> OneHot:
     """q(class | x)."""
-    return OneHot(game._of_image(game.category))
+    return OneHot(game.of_image(game.category))
 
 
 def style_of(game: Game) -> FactorizedNormal:
@@ -133,7 +134,7 @@ def style_of(game: Game) -> FactorizedNormal:
 
     On features its scale is at least 1: styles that are told ever more exactly become specks.
     """
-    return FactorizedNormal(game._of_image(game.style), min_scale=1.0 if game.on_features else 0.1)
+    return FactorizedNormal(game.of_image(game.style), min_scale=1.0 if game.on_features else 0.1)
 
 
 def load(name: str, config: Config) -> Mixture | Images:
@@ -208,7 +209,7 @@ def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]
 
 
 def players(config: Config, source: Mixture | Images, game: Game) -> list[Player]:
-    is_plane, is_whole = isinstance(source, Mixture), not game.on_features
+    is_plane = isinstance(source, Mixture)
     rate = config.learning_rate or (3e-3 if is_plane else 1e-3)
     losses, of = bounds.gan.non_saturating, generator_of
     codes = [weight * term for weight, term, _ in code_terms(config, game).values()]
@@ -216,21 +217,21 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
 
     def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
         learning_rate = optax.cosine_decay_schedule(rate, config.steps)
-        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.99 if is_whole else 0.999)
+        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if game.on_features else 0.99)
         owns = tuple(part for part in owns if getattr(game, part) is not None)
         return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
 
     of_critic: Any = adversarial.critic(comparison.data, losses, of=of)
     of_generator: Any = adversarial.generator(comparison.data, losses, of=of)
-    if is_whole:
-        smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data, of=of)
+    if game.on_features:
         return [
-            player("critic", ("critic",), of_critic + smooth, rate),
-            player("generator", ("generator", *predictors), of_generator + told, rate),
+            player("critic", ("critic", *predictors), of_critic + told, rate / 5),
+            player("generator", ("generator",), of_generator + told, rate),
         ]
+    smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data, of=of)
     return [
-        player("critic", ("critic", *predictors), of_critic + told, rate / 5),
-        player("generator", ("generator",), of_generator + told, rate),
+        player("critic", ("critic",), of_critic + smooth, rate),
+        player("generator", ("generator", *predictors), of_generator + told, rate),
     ]
 
 

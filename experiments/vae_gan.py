@@ -27,7 +27,7 @@ from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import classifier, pictures, sample_quality
 from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.nets import MLP
+from genmix.nets import MLP, FixedScale
 from genmix.training import (
     Fit,
     Plan,
@@ -111,18 +111,6 @@ class ImageCritic(nnx.Module):
         return self.out(self.features(x))[0]
 
 
-class FixedScale(nnx.Module):
-    """Loc and raw scale of a normal whose scale is fixed."""
-
-    def __init__(self, network: MLP, scale: float):
-        self.network = network
-        self.raw = math.log(math.expm1(scale))
-
-    def __call__(self, z: jax.Array) -> jax.Array:
-        loc = jax.nn.sigmoid(self.network(z))
-        return jnp.concatenate([loc, jnp.full_like(loc, self.raw)], axis=-1)
-
-
 class Game(nnx.Module):
     """A VAE, and critics of images and of latents."""
 
@@ -140,10 +128,10 @@ def build(config: Config, source: Images) -> Game:
     shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
     hidden = config.hidden or (200 if math.prod(shape) < 500 else 500)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
-    decoder = FixedScale(MLP(config.latent, (hidden, hidden), shape, **relu), config.scale)
+    means = nnx.Sequential(MLP(config.latent, (hidden, hidden), shape, **relu), jax.nn.sigmoid)
     model = LatentVariableModel(
         prior=StandardNormal(config.latent),
-        likelihood=FactorizedNormal(decoder, min_scale=1e-6),
+        likelihood=FactorizedNormal(FixedScale(means, config.scale), min_scale=1e-6),
         posterior=FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, **relu)),
     )
     images = ImageCritic(MLP(shape, (hidden,), hidden, **relu), nnx.Linear(hidden, 1, rngs=rngs))
