@@ -7,10 +7,11 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python -m experiments.iwae
 
-# Most of the time of a test is compilation, so `make test` optimizes little; `make test-all` tests
-# programs as users run them, and the slow tests too.
+# Most of the time of a test is compilation, so `make test` optimizes little and has loops built the
+# older, quicker way; `make test-all` tests programs as users run them, and the slow tests too.
 test: .venv/installed-dev
-	JAX_DISABLE_MOST_OPTIMIZATIONS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+	JAX_DISABLE_MOST_OPTIMIZATIONS=1 XLA_FLAGS=--xla_cpu_use_fusion_emitters=false \
+		$(BIN)/python -m pytest -n 2 -m "not slow"
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest -n 2

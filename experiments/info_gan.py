@@ -23,6 +23,7 @@ import optax
 from flax import nnx
 from rich.console import Console
 from rich.table import Table
+from sklearn.neighbors import KNeighborsClassifier
 
 from genmix import bounds, command_line
 from genmix.data import grey, mixtures
@@ -45,15 +46,18 @@ from genmix.training import (
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
 NUM_POINTS = 2**16  # drawn of a mixture for training
 HIDDEN = 256  # units beside the convolutions
+NEIGHBOURS = 25  # samples whose classes name an image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
-    """A class is drawn from as many as the data have; images have continuous codes too."""
+    """A code is a class; images have continuous codes too."""
 
     dataset: tuple[Data, ...] = ("eight-gaussians", "digits")
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the others need none."""
+    classes: int | None = None
+    """Values of the class; as many as the data have if not given."""
     styles: int = 2
     """Continuous codes of images, uniform on [-1, 1]."""
     class_weight: float | None = None
@@ -79,7 +83,7 @@ class Config:
         has_images = any(name not in mixtures.BY_NAME for name in self.dataset)
         command_line.require(
             self,
-            counts=("styles", "steps", "batch_size", "samples"),
+            counts=("classes", "styles", "steps", "batch_size", "samples"),
             positive=("learning_rate",),
             names=("dataset",),
             at_least={"samples": 4 if has_images else 1},  # for 3 neighbours
@@ -158,12 +162,14 @@ def is_large(source: Mixture | Images) -> bool:
     return isinstance(source, Images) and source.train.shape[1] > 8
 
 
-def num_classes(source: Mixture | Images) -> int:
+def num_classes(config: Config, source: Mixture | Images) -> int:
+    if config.classes is not None:
+        return config.classes
     return len(source.centres) if isinstance(source, Mixture) else int(source.labels[0].max()) + 1
 
 
 def build(config: Config, source: Mixture | Images) -> Game:
-    rngs, classes = nnx.Rngs(config.seed), num_classes(source)
+    rngs, classes = nnx.Rngs(config.seed), num_classes(config, source)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     category = OneHot(lambda _: jnp.zeros(classes))
     if isinstance(source, Mixture):
@@ -171,7 +177,7 @@ def build(config: Config, source: Mixture | Images) -> Game:
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
         predictor = MLP(2, (128, 128), classes, **relu)
         return Game(Implicit(base, network), MLP(2, (128, 128), 1, **relu), predictor, None)
-    shape, noise = source.train.shape[1:], 32
+    shape, noise = source.train.shape[1:], 62 if is_large(source) else 32
     base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
     size = noise + classes + config.styles
     if not is_large(source):
@@ -285,27 +291,38 @@ def evaluate(
         seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
         likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
         predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
-        found = [np.asarray(predict(jnp.asarray(x))) for x in (source.train, source.test)]
+        predicted = [np.asarray(predict(jnp.asarray(x))) for x in (source.train, source.test)]
+        rows = lambda x: np.reshape(x, (len(x), -1))
+        nearest = KNeighborsClassifier(min(NEIGHBOURS, len(codes))).fit(rows(images), codes)
+        near = [nearest.predict(rows(x)) for x in (source.train, source.test)]
+        error = lambda found: clustering.error(
+            found[0], source.labels[0], found[1], source.labels[1]
+        )
+        figures |= {"purity": clustering.purity(codes, seen), "test_error": error(predicted)}
+        figures["nearest_error"] = error(near)
         quality = sample_quality.of_images(judge, images, source.test)
-        error = clustering.error(found[0], source.labels[0], found[1], source.labels[1])
-        figures |= {"purity": clustering.purity(codes, seen), "test_error": error}
     return quality._asdict() | figures, codes, x
 
 
 def traversals(config: Config, game: Game) -> np.ndarray:
-    """Rows of ten: all classes with the noise of the row; then, for each style, -2 to 2 by row."""
+    """Images in rows: all classes with the noise of the row; then each style from -2 to 2.
+
+    Rows are as long as there are classes, or ten where those are fewer.
+    """
     key = jax.random.key(config.seed)
-    noise = jax.random.normal(key, (4, 32))
-    classes = game.generator.base.parts[1].mean().size
+    some_noise, some_class, _ = game.generator.base.sample(jax.random.clone(key))
+    noise = jax.random.normal(key, (4, len(some_noise)))
+    classes = len(some_class)
+    columns = max(classes, 10)
     one_hot = lambda i: jax.nn.one_hot(i % classes, classes)
-    image = lambda noise, i, style: game.generator.network((noise, one_hot(i), style))
-    still = jnp.zeros(config.styles)
-    rows = [[image(n, i, still) for i in range(10)] for n in noise]
+    draw = jax.jit(jax.vmap(lambda *z: game.generator.network(z), in_axes=(None, 0, 0)))
+    every, stills = one_hot(jnp.arange(columns)), jnp.zeros((columns, config.styles))
+    rows = [draw(n, every, stills) for n in noise]
     for j in range(config.styles):
         for n, i in zip(noise[:2], (0, 1), strict=True):
-            steps = jnp.linspace(-2.0, 2.0, 10)
-            rows.append([image(n, i, still.at[j].set(v)) for v in steps])
-    return (np.stack([np.asarray(x) for row in rows for x in row]) + 1) / 2
+            moved = stills.at[:, j].set(jnp.linspace(-2.0, 2.0, columns))
+            rows.append(draw(n, jnp.tile(one_hot(i), (columns, 1)), moved))
+    return (np.stack(rows) + 1) / 2
 
 
 def run(config: Config, name: str, out: Path) -> dict[str, Any]:
@@ -323,12 +340,22 @@ def run(config: Config, name: str, out: Path) -> dict[str, Any]:
         save = pictures.save_scatter
         save(out / f"{name}.png", x[:2000], codes[:2000], x_label="x", y_label="y")
     else:
-        pictures.save_samples(out / f"{name}.png", traversals(config, game))
+        rows = traversals(config, game)
+        images = rows.reshape(-1, *rows.shape[2:])
+        pictures.save_samples(out / f"{name}.png", images, columns=rows.shape[1])
     return figures | more | {"train_seconds": trained.seconds}
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    columns = ("data", "class: I / H", "styles: I / H", "purity", "error", "quality", "s")
+    columns = (
+        "data",
+        "class: I / H",
+        "styles: I / H",
+        "purity",
+        "error: q / nearest",
+        "quality",
+        "s",
+    )
     title = "lower bounds I on the information of codes and samples beside H of the code, in nats"
     table = Table(*columns, title=title)
     for row in rows:
@@ -347,14 +374,15 @@ def print_table(rows: list[dict[str, Any]]) -> None:
                 for code in ("class", "style")
             ],
             number("purity", ".1%"),
-            number("test_error", ".1%"),
+            " / ".join(format(row[k], ".1%") for k in ("test_error", "nearest_error") if k in row),
             quality,
             f"{row['train_seconds']:.0f}",
         )
     Console().print(table)
     Console().print(
         "purity: samples of one code that are of its most frequent class or mode; error: test "
-        "images whose class is not that of their code in training"
+        "images whose class is not that of their code in training, where the code is the one "
+        f"predicted by q, or that of most of the {NEIGHBOURS} nearest samples"
     )
 
 

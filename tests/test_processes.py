@@ -32,7 +32,8 @@ def launch(folder, commands, timeout=200, meanwhile=lambda started: None):
     """
     started = []
     devices = f"--xla_force_host_platform_device_count={min(len(commands), 2)}"
-    flags = f"{devices} --xla_backend_optimization_level=0"  # compilation is most of the time
+    given = os.environ.get("XLA_FLAGS", "")
+    flags = f"{given} {devices} --xla_backend_optimization_level=0"  # compilation takes longest
     environment = {k: v for k, v in os.environ.items() if "proxy" not in k.lower()}  # JAX warns
     environment["XLA_FLAGS"] = flags
     for i, command in enumerate(commands):

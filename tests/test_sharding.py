@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def results():
-    environment = os.environ | {"XLA_FLAGS": FLAGS}
+    environment = os.environ | {"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}"}
     program = [sys.executable, "-m", "tests.sharded_program", "none", *MESHES]
     run = subprocess.run(
         program, capture_output=True, text=True, env=environment, cwd=ROOT, check=False

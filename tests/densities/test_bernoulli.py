@@ -133,7 +133,16 @@ def test_joint_log_prob_is_the_sum(variant, size):
     np.testing.assert_allclose(got, plain_sum(x, logits), rtol=1e-13, atol=1e-14 * size)
     gradient = variant(jax.grad(bernoulli.joint_log_prob, argnums=1))(x, logits)
     np.testing.assert_allclose(gradient, x - special.expit(logits), rtol=1e-12, atol=1e-15)
-    check_grads(lambda logits: bernoulli.joint_log_prob(x, logits), (logits,), 2, rtol=1e-6)
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("size", [15, 784])
+def test_joint_log_prob_has_its_second_derivatives(size):
+    rng = np.random.default_rng(size)
+    logits = jnp.asarray(rng.normal(0, 5, size))
+    x = jnp.asarray(rng.random(size) < 0.3)
+    log_prob = jax.jit(lambda logits: bernoulli.joint_log_prob(x, logits))
+    check_grads(log_prob, (logits,), 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize("outcome", [0.0, 1.0])
@@ -147,7 +156,7 @@ def test_joint_log_prob_does_not_overflow_and_has_a_finite_gradient(outcome, log
 
 def test_joint_log_prob_has_its_curvature_at_zero_logits():
     x = jnp.array([0.0, 1.0])
-    hessian = jax.hessian(bernoulli.joint_log_prob, argnums=1)(x, jnp.zeros(2))
+    hessian = jax.jit(jax.hessian(bernoulli.joint_log_prob, argnums=1))(x, jnp.zeros(2))
     np.testing.assert_allclose(hessian, -0.25 * np.eye(2), rtol=1e-6)
 
 

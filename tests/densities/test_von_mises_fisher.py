@@ -139,12 +139,13 @@ def test_extreme_concentrations_in_float32(dim):
     near = start + other / np.sqrt(1 + concentration[:, None])
     x = jnp.float32(near / np.linalg.norm(near, axis=1, keepdims=True))
     mean_direction = jnp.tile(jnp.float32(start), (6, 1))
-    value, gradient = jax.vmap(VALUE_AND_GRAD)(x, mean_direction, concentration)
+    compute = jax.jit(jax.vmap(VALUE_AND_GRAD))
+    value, gradient = compute(x, mean_direction, concentration)
     assert all(jnp.all(jnp.isfinite(g)) for g in gradient)
     with jax.enable_x64(True):
         wide = [jnp.float64(np.asarray(v)) for v in (x, mean_direction, concentration)]
         wide[:2] = (v / jnp.linalg.norm(v, axis=1, keepdims=True) for v in wide[:2])
-        expected, wide_gradient = jax.vmap(VALUE_AND_GRAD)(*wide)
+        expected, wide_gradient = compute(*wide)
     np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-4)
     np.testing.assert_allclose(gradient[2], wide_gradient[2], rtol=1e-3, atol=1e-6)
     one = lambda c: (vmf.entropy(mean_direction[0], c), vmf.sample(jax.random.key(0), start, c))

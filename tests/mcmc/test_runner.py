@@ -443,12 +443,12 @@ def advance(kernel, positions):
 
 def test_chains_do_not_depend_on_the_mesh():
     """On four virtual devices: equal to one device, and nothing but the summary communicates."""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
     run = subprocess.run(
         [sys.executable, "-m", "tests.mcmc.sharded_program"],
         capture_output=True,
         text=True,
-        env=os.environ | flags,
+        env=os.environ | {"XLA_FLAGS": flags},
         cwd=ROOT,
         check=False,
     )

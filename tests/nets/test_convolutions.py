@@ -22,12 +22,13 @@ def decoder(shape, channels=(6, 4), in_size=5):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_from_image_to_vector_and_back(shape):
     x = jax.random.normal(jax.random.key(0), (2, *shape))
-    z = jax.vmap(encoder(shape))(x)
+    encode, decode = encoder(shape), decoder(shape)
+    z = jax.jit(jax.vmap(encode))(x)
     assert z.shape == (2, 5)
-    np.testing.assert_allclose(z[1], encoder(shape)(x[1]), rtol=1e-4, atol=1e-6)
-    y = jax.vmap(decoder(shape))(z)
+    np.testing.assert_allclose(z[1], jax.jit(encode)(x[1]), rtol=1e-4, atol=1e-6)
+    y = jax.jit(jax.vmap(decode))(z)
     assert y.shape == (2, *shape)
-    np.testing.assert_allclose(y[1], decoder(shape)(z[1]), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(y[1], jax.jit(decode)(z[1]), rtol=1e-4, atol=1e-6)
 
 
 def test_the_encoder_is_what_it_says():
@@ -68,9 +69,9 @@ def test_the_decoder_is_what_it_says():
 
 def test_every_pixel_is_seen_and_drawn():
     x = jax.random.normal(jax.random.key(0), (8, 8, 1))
-    seen = jax.jacrev(encoder((8, 8, 1), (16, 32)))(x)
+    seen = jax.jit(jax.jacrev(encoder((8, 8, 1), (16, 32))))(x)
     assert jnp.all(jnp.any(seen != 0, axis=0))
-    drawn = jax.jacfwd(decoder((8, 8, 1), (32, 16)))(jnp.ones(5))
+    drawn = jax.jit(jax.jacfwd(decoder((8, 8, 1), (32, 16))))(jnp.ones(5))
     assert jnp.all(jnp.any(drawn != 0, axis=-1))
 
 
