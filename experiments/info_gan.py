@@ -270,6 +270,17 @@ def draw(keys: jax.Array, game: Game) -> tuple[jax.Array, jax.Array]:
     return jax.lax.map(one, keys, batch_size=500)
 
 
+def of_nearest(x: np.ndarray, samples: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """For each image the code that most of its nearest samples were drawn with.
+
+    A posterior of the code that needs no network, so that it shows what the generator knows even
+    where q, which has seen samples only, is wrong about images.
+    """
+    rows = lambda x: np.reshape(x, (len(x), -1))
+    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(codes)))
+    return nearest.fit(rows(samples), codes).predict(rows(x))
+
+
 def evaluate(
     config: Config, game: Game, source: Mixture | Images, judge: classifier.Classifier | None
 ) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
@@ -291,15 +302,13 @@ def evaluate(
         seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
         likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
         predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
-        predicted = [np.asarray(predict(jnp.asarray(x))) for x in (source.train, source.test)]
-        rows = lambda x: np.reshape(x, (len(x), -1))
-        nearest = KNeighborsClassifier(min(NEIGHBOURS, len(codes))).fit(rows(images), codes)
-        near = [nearest.predict(rows(x)) for x in (source.train, source.test)]
-        error = lambda found: clustering.error(
-            found[0], source.labels[0], found[1], source.labels[1]
-        )
-        figures |= {"purity": clustering.purity(codes, seen), "test_error": error(predicted)}
-        figures["nearest_error"] = error(near)
+        (train_labels, test_labels), sets = source.labels, (source.train, source.test)
+        error = lambda train, test: clustering.error(train, train_labels, test, test_labels)
+        figures |= {
+            "purity": clustering.purity(codes, seen),
+            "test_error": error(*[np.asarray(predict(jnp.asarray(x))) for x in sets]),
+            "nearest_error": error(*[of_nearest(x, images, codes) for x in sets]),
+        }
         quality = sample_quality.of_images(judge, images, source.test)
     return quality._asdict() | figures, codes, x
 
@@ -347,19 +356,10 @@ def run(config: Config, name: str, out: Path) -> dict[str, Any]:
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
-    columns = (
-        "data",
-        "class: I / H",
-        "styles: I / H",
-        "purity",
-        "error: q / nearest",
-        "quality",
-        "s",
-    )
+    names = ("class: I / H", "styles: I / H", "purity", "error: q / nearest", "quality", "s")
     title = "lower bounds I on the information of codes and samples beside H of the code, in nats"
-    table = Table(*columns, title=title)
+    table = Table("data", *names, title=title)
     for row in rows:
-        number = lambda name, form, row=row: format(row[name], form) if name in row else ""
         quality = f"MODE {row['mode_score']:.2f}" if "mode_score" in row else (
             f"{row['covered']} modes, {row['high_quality']:.1%}"
         )  # fmt: skip
@@ -373,7 +373,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
                 )
                 for code in ("class", "style")
             ],
-            number("purity", ".1%"),
+            f"{row['purity']:.1%}",
             " / ".join(format(row[k], ".1%") for k in ("test_error", "nearest_error") if k in row),
             quality,
             f"{row['train_seconds']:.0f}",

@@ -24,6 +24,7 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
     assert images["class_information"] < images["class_entropy"] == pytest.approx(2.3026, abs=1e-4)
     assert images["style_entropy"] == pytest.approx(1.3863, abs=1e-4)
     assert 0.1 <= images["purity"] <= 1
+    assert 0 < images["nearest_error"] < 1
     for name in info_gan.Config().dataset:
         assert (out / f"{name}.png").is_file()
     assert "class: I / H" in capsys.readouterr().out
@@ -34,6 +35,28 @@ def test_the_defaults_inform_of_the_mode(tmp_path):
     """2 nats of at most log 8 = 2.08, in samples of eight Gaussians."""
     (row,) = info_gan.main(info_gan.Config(dataset=("eight-gaussians",), out=tmp_path / "run"))
     assert 2.0 <= row["class_information"] <= row["class_entropy"] + 1e-6
+
+
+def test_images_have_the_code_of_most_of_their_nearest_samples():
+    """Samples of three codes around three images; of each code's, a tenth are called another's."""
+    rng = np.random.default_rng(0)
+    images = rng.random((3, 8, 8, 1))
+    drawn = np.repeat([0, 1, 2], 100)
+    samples = images[drawn] + 0.05 * rng.normal(size=(300, 8, 8, 1))
+    codes = np.where(rng.random(300) < 0.1, (drawn + 1) % 3, drawn) + 4
+    np.testing.assert_array_equal(info_gan.of_nearest(images, samples, codes), [4, 5, 6])
+    assert info_gan.of_nearest(images[:1], samples[:1], codes[:1]) == codes[0]
+
+
+@pytest.mark.parametrize(("dataset", "classes"), [("digits", 12), ("eight-gaussians", 3)])
+def test_there_are_as_many_codes_as_one_asks_for(dataset, classes):
+    config = info_gan.Config(dataset=(dataset,), classes=classes)
+    game = info_gan.build(config, info_gan.load(dataset, config))
+    z = game.generator.base.sample(jax.random.key(0))
+    assert z[1].shape == (classes,)
+    x = game.generator.network(z)
+    assert info_gan.category_of(game).mean(x).shape == (classes,)
+    assert info_gan.code_terms(config, game)["class"][2] == np.log(classes)
 
 
 def test_what_the_codes_tell_is_taken_from_the_loss():
@@ -83,6 +106,7 @@ def test_large_images_have_their_codes_read_from_what_the_critic_sees():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"classes": 0}, "classes must be at least 1, got 0"),
         ({"styles": 0}, "styles must be at least 1, got 0"),
         ({"class_weight": -1.0}, "class_weight must not be negative, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),

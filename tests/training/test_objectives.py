@@ -257,9 +257,9 @@ def stateful_vae():
     "options",
     [
         {"estimator": reparameterized.estimate},
-        {"estimator": sticking_the_landing.estimate},
+        pytest.param({"estimator": sticking_the_landing.estimate}, marks=pytest.mark.slow),
         {"estimator": doubly_reparameterized.estimate},
-        {"estimator": resampled.estimate},
+        pytest.param({"estimator": resampled.estimate}, marks=pytest.mark.slow),
         {"estimator": score_function.estimate, "baseline": baselines.leave_one_out()},
     ],
 )
