@@ -177,7 +177,7 @@ def build(config: Config, source: Mixture | Images) -> Game:
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
         predictor = MLP(2, (128, 128), classes, **relu)
         return Game(Implicit(base, network), MLP(2, (128, 128), 1, **relu), predictor, None)
-    shape, noise = source.train.shape[1:], 62 if is_large(source) else 32
+    shape, noise = source.train.shape[1:], 32
     base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
     size = noise + classes + config.styles
     if not is_large(source):
