@@ -69,8 +69,8 @@ class Config:
     batch_size: int | None = None
     """256 in the plane and 64 for images."""
     learning_rate: float | None = None
-    """At the start, from where it falls to zero along a cosine; 3e-3 in the plane and 1e-3 for
-    images, a fifth of it for the critic of large ones."""
+    """3e-3 in the plane and 1e-3 for images, from where it falls to zero along a cosine; that of
+    large ones is constant, and the critic's a fifth of it."""
     samples: int = 5000
     """Drawn for the table, at least 4 of images."""
     seed: int = 0
@@ -177,7 +177,7 @@ def build(config: Config, source: Mixture | Images) -> Game:
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
         predictor = MLP(2, (128, 128), classes, **relu)
         return Game(Implicit(base, network), MLP(2, (128, 128), 1, **relu), predictor, None)
-    shape, noise = source.train.shape[1:], 32
+    shape, noise = source.train.shape[1:], 62 if is_large(source) else 32
     base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
     size = noise + classes + config.styles
     if not is_large(source):
@@ -222,8 +222,9 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
     told, predictors = functools.reduce(operator.add, codes), ("category", "style")
 
     def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
-        learning_rate = optax.cosine_decay_schedule(rate, config.steps)
-        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if game.on_features else 0.99)
+        falling = optax.cosine_decay_schedule(rate, config.steps)
+        learning_rate, b2 = (rate, 0.999) if game.on_features else (falling, 0.99)
+        optimizer = optax.adam(learning_rate, b1=0.5, b2=b2)
         owns = tuple(part for part in owns if getattr(game, part) is not None)
         return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
 
