@@ -103,6 +103,18 @@ def test_large_images_have_their_codes_read_from_what_the_critic_sees():
     assert (critic.owns, generator.owns) == (("critic", "category", "style"), ("generator",))
 
 
+@pytest.mark.parametrize(("size", "falls"), [(8, True), (12, False)])
+def test_the_rate_is_constant_for_large_images(size, falls):
+    x = np.zeros((10, size, size, 1))
+    source = info_gan.Images(x, x, (np.arange(10), np.arange(10)))
+    config = info_gan.Config(steps=1)
+    for player in info_gan.players(config, source, info_gan.build(config, source)):
+        slopes = jnp.ones(2)
+        first, optimizer = player.optimizer.update(slopes, player.optimizer.init(slopes))
+        second, _ = player.optimizer.update(slopes, optimizer)
+        np.testing.assert_allclose(second, 0.0 if falls else first, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
