@@ -109,9 +109,10 @@ def test_the_rate_is_constant_for_large_images(size, falls):
     source = info_gan.Images(x, x, (np.arange(10), np.arange(10)))
     config = info_gan.Config(steps=1)
     for player in info_gan.players(config, source, info_gan.build(config, source)):
-        slopes = jnp.ones(2)
-        first, optimizer = player.optimizer.update(slopes, player.optimizer.init(slopes))
-        second, _ = player.optimizer.update(slopes, optimizer)
+        slopes: Any = jnp.ones(2)
+        adam: Any = player.optimizer
+        first, moments = adam.update(slopes, adam.init(slopes))
+        second, _ = adam.update(slopes, moments)
         np.testing.assert_allclose(second, 0.0 if falls else first, rtol=1e-5)
 
 
