@@ -69,8 +69,8 @@ class Config:
     batch_size: int | None = None
     """256 in the plane and 64 for images."""
     learning_rate: float | None = None
-    """3e-3 in the plane and 1e-3 for images, from where it falls to zero along a cosine; that of
-    large ones is constant, and the critic's a fifth of it."""
+    """3e-3 in the plane, from where it falls to zero along a cosine; constant for images, 1e-3, and
+    a fifth of it for the critic of large ones."""
     samples: int = 5000
     """Drawn for the table, at least 4 of images."""
     seed: int = 0
@@ -222,9 +222,8 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
     told, predictors = functools.reduce(operator.add, codes), ("category", "style")
 
     def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
-        falling = optax.cosine_decay_schedule(rate, config.steps)
-        learning_rate, b2 = (rate, 0.999) if game.on_features else (falling, 0.99)
-        optimizer = optax.adam(learning_rate, b1=0.5, b2=b2)
+        learning_rate = optax.cosine_decay_schedule(rate, config.steps) if is_plane else rate
+        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if game.on_features else 0.99)
         owns = tuple(part for part in owns if getattr(game, part) is not None)
         return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
 
