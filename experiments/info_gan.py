@@ -57,7 +57,7 @@ class Config:
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the others need none."""
     classes: int | None = None
-    """Values of the class; as many as the data have if not given."""
+    """Values of the class, at least 2; as many as the data have if not given."""
     styles: int = 2
     """Continuous codes of images, uniform on [-1, 1]."""
     class_weight: float | None = None
@@ -83,10 +83,10 @@ class Config:
         has_images = any(name not in mixtures.BY_NAME for name in self.dataset)
         command_line.require(
             self,
-            counts=("classes", "styles", "steps", "batch_size", "samples"),
+            counts=("styles", "steps", "batch_size", "samples"),
             positive=("learning_rate",),
             names=("dataset",),
-            at_least={"samples": 4 if has_images else 1},  # for 3 neighbours
+            at_least={"classes": 2, "samples": 4 if has_images else 1},  # for 3 neighbours
         )
         for name in ("class_weight", "style_weight"):
             if not 0 <= (getattr(self, name) or 0.0) < math.inf:
@@ -324,13 +324,13 @@ def traversals(config: Config, game: Game) -> np.ndarray:
     classes = len(some_class)
     columns = max(classes, 10)
     one_hot = lambda i: jax.nn.one_hot(i % classes, classes)
-    draw = jax.jit(jax.vmap(lambda *z: game.generator.network(z), in_axes=(None, 0, 0)))
+    image = jax.jit(jax.vmap(lambda *z: game.generator.network(z), in_axes=(None, 0, 0)))
     every, stills = one_hot(jnp.arange(columns)), jnp.zeros((columns, config.styles))
-    rows = [draw(n, every, stills) for n in noise]
+    rows = [image(n, every, stills) for n in noise]
     for j in range(config.styles):
         for n, i in zip(noise[:2], (0, 1), strict=True):
             moved = stills.at[:, j].set(jnp.linspace(-2.0, 2.0, columns))
-            rows.append(draw(n, jnp.tile(one_hot(i), (columns, 1)), moved))
+            rows.append(image(n, jnp.tile(one_hot(i), (columns, 1)), moved))
     return (np.stack(rows) + 1) / 2
 
 

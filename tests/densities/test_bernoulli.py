@@ -136,7 +136,7 @@ def test_joint_log_prob_is_the_sum(variant, size):
 
 
 @pytest.mark.usefixtures("x64")
-@pytest.mark.parametrize("size", [15, 784])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 784])
 def test_joint_log_prob_has_its_second_derivatives(size):
     rng = np.random.default_rng(size)
     logits = jnp.asarray(rng.normal(0, 5, size))

@@ -59,6 +59,24 @@ def test_there_are_as_many_codes_as_one_asks_for(dataset, classes):
     assert info_gan.code_terms(config, game)["class"][2] == np.log(classes)
 
 
+@pytest.mark.parametrize("classes", [3, 12])
+def test_pictures_show_all_classes_then_each_style(classes):
+    """A generator whose image is its code: the class, both styles, the first number of noise."""
+    config = info_gan.Config(dataset=("digits",), classes=classes)
+    game = info_gan.build(config, info_gan.load("digits", config))
+    game.generator.network = lambda z: jnp.stack([jnp.argmax(z[1]), *z[2], z[0][0]])
+    rows, columns = 2 * info_gan.traversals(config, game) - 1, max(classes, 10)
+    drawn, first, second, noise = np.moveaxis(rows, -1, 0)
+    assert drawn.shape == (8, columns)
+    np.testing.assert_array_equal(drawn[:4], np.tile(np.arange(columns) % classes, (4, 1)))
+    np.testing.assert_array_equal(drawn[4:], np.repeat([[0], [1], [0], [1]], columns, 1))
+    steps, still = np.tile(np.linspace(-2, 2, columns), (2, 1)), np.zeros((2, columns))
+    np.testing.assert_allclose(first, [*still, *still, *steps, *still], atol=1e-6)
+    np.testing.assert_allclose(second, [*still, *still, *still, *steps], atol=1e-6)
+    np.testing.assert_allclose(noise, np.tile(noise[:, :1], columns), atol=1e-6)
+    assert len(np.unique(noise[:4, 0])) == 4
+
+
 def test_what_the_codes_tell_is_taken_from_the_loss():
     """The critic's score is 0, and the loss of a generator with that score log 2."""
     config = info_gan.Config(class_weight=3.0, style_weight=2.0)
@@ -118,7 +136,7 @@ def test_the_rate_is_constant_for_images(name):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": 0}, "classes must be at least 1, got 0"),
+        ({"classes": 1}, "classes must be at least 2, got 1"),
         ({"styles": 0}, "styles must be at least 1, got 0"),
         ({"class_weight": -1.0}, "class_weight must not be negative, got -1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),

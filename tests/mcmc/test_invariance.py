@@ -7,6 +7,7 @@ out by the same test.
 """
 
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -203,6 +204,29 @@ def test_exchanges_without_correction_are_found_out(monkeypatch):
     monkeypatch.setattr(tempering.bridge, "log_ratio", lambda base, end, x: jnp.zeros(()))
     chains, _ = moved(tempered(lambda x: -0.5 * (x - 1) ** 2), positions=replicas)
     assert replica_p_value(chains.state.position) < 1e-4
+
+
+def test_exchanges_are_as_likely_as_detailed_balance_asks():
+    """Replicas that only exchange, against their joint density; 5 standard errors: 1e-6."""
+    log_base, log_target = (lambda x: -0.5 * (x / 3) ** 2), (lambda x: -0.5 * (x - 1) ** 2)
+    no, one = jnp.zeros((), bool), jnp.ones(())
+    stays = types.SimpleNamespace(
+        init=lambda x: types.SimpleNamespace(position=x),
+        step=lambda _, state: (state, tempering.Info(one, one, no, no)),
+    )
+    betas = np.array([0.3, 1.0])
+    kernel = tempering.build(log_base, log_target, lambda f, beta: stays, betas)
+    log_joint = lambda x: np.sum((1 - betas) * log_base(x) + betas * log_target(x))
+    x = np.array([-0.2, 1.1])
+    expected = np.exp(log_joint(x[::-1]) - log_joint(x))
+    assert 0.3 < expected < 0.7
+    step = jax.jit(jax.vmap(lambda key: kernel.step(key, kernel.init(jnp.asarray(x)))))
+    state, info = step(jax.random.split(jax.random.key(0), 40_000))
+    np.testing.assert_allclose(info.swap_rate, expected, rtol=1e-5)
+    share = np.mean(np.all(np.isclose(state.position, x[::-1]), axis=1))
+    assert abs(share - expected) < 5 * np.sqrt(expected * (1 - expected) / 40_000)
+    certain = kernel.step(jax.random.key(1), kernel.init(jnp.asarray(x[::-1])))
+    np.testing.assert_allclose(certain[0].position, x, rtol=1e-6)
 
 
 TABLE = np.array([[0.05, 0.25, 0.1], [0.3, 0.1, 0.2]])  # p(a, b)

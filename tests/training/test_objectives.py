@@ -257,9 +257,9 @@ def stateful_vae():
     "options",
     [
         {"estimator": reparameterized.estimate},
-        pytest.param({"estimator": sticking_the_landing.estimate}, marks=pytest.mark.slow),
+        {"estimator": sticking_the_landing.estimate},
         {"estimator": doubly_reparameterized.estimate},
-        pytest.param({"estimator": resampled.estimate}, marks=pytest.mark.slow),
+        {"estimator": resampled.estimate},
         {"estimator": score_function.estimate, "baseline": baselines.leave_one_out()},
     ],
 )
