@@ -24,7 +24,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line
+from genmix import divergences
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
@@ -38,18 +38,9 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, ConvEncoder, FixedScale, Joined, state
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Term,
-    adversarial,
-    autoencoding,
-    comparison,
-    distances,
-    fit,
-    run_directory,
-)
+from genmix.objectives import Term, adversarial, autoencoding, comparison, distances
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 Model = Literal["deterministic", "gaussian", "universal", "semi-supervised", "clustering"]
 CATEGORICAL = ("semi-supervised", "clustering")
@@ -227,7 +218,7 @@ def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
 def players(config: Config, name: str, source: Images) -> list[Player]:
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     adam = optax.adam(learning_rate, b1=0.5)
-    losses, of, encoder = bounds.gan.non_saturating, autoencoder_of, ("autoencoder.posterior",)
+    losses, of, encoder = divergences.gan.non_saturating, autoencoder_of, ("autoencoder.posterior",)
     against: list[Term] = []
     regularization: list[Term] = []
     for compared, by in judged(name):

@@ -21,12 +21,14 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import sprites
 from genmix.evaluation import disentanglement, pictures
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
-from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
+from genmix.objectives import Rate
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,14 @@ from flax import nnx
 
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import chain
-from genmix.families.deep_boltzmann import DeepBoltzmann, composed
-from genmix.training import Fit, mean_field, run_directory
+from genmix.families.energy import chain
+from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
+from genmix.objectives import mean_field
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

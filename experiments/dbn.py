@@ -16,11 +16,12 @@ import numpy as np
 
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families.deep_belief import DeepBelief
-from genmix.training import run_directory, up_down
+from genmix.families.energy.deep_belief import DeepBelief
+from genmix.objectives import up_down
+from genmix.runs import command_line, run_directory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -21,12 +21,13 @@ import optax
 from flax import nnx
 
 from genmix import bijectors as bij
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Dequantized, StandardNormal, transformed
 from genmix.nets import MADE, MLP, GlowNetwork, state
-from genmix.training import Fit, Plan, Player, Validation, fit, objectives, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, Validation, fit
 
 Flow = Literal["nice", "realnvp", "spline", "maf", "realnvp-multiscale", "glow"]
 ON_IMAGES = ("realnvp-multiscale", "glow")

@@ -16,13 +16,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from genmix import command_line
 from genmix.data import toy_2d
 from genmix.densities import normal
 from genmix.evaluation import pictures
-from genmix.families.energy import Energy, langevin
+from genmix.families.energy.energy import Energy, langevin
 from genmix.nets import MLP
-from genmix.training import Fit, Plan, Player, Term, contrastive_divergence, fit, run_directory
+from genmix.objectives import Term, contrastive_divergence
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 Method = Literal["exact", "cd", "pcd"]
 POINTS = {"two_moons": toy_2d.two_moons, "pinwheel": toy_2d.pinwheel, "rings": toy_2d.rings}

@@ -13,18 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genmix import command_line
 from genmix.data.binarization import binarize_once
 from genmix.data.digits import grey_digits
 from genmix.densities import exponential_families
 from genmix.evaluation import pictures
-from genmix.training import em, run_directory
-from genmix.training.em_components import (
-    DiagonalNormals,
-    FamilyMembers,
-    FullNormals,
-    TiedNormals,
-)
+from genmix.inference import em
+from genmix.inference.em_components import DiagonalNormals, FamilyMembers, FullNormals, TiedNormals
+from genmix.runs import command_line, run_directory
 
 NUM_TRAIN = 1_437
 """Images to train on, as in genmix.data.digits; the other 360 are to test on."""

@@ -13,14 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genmix import command_line
 from genmix.data.binarization import binarize_once
 from genmix.data.digits import grey_digits
 from genmix.densities import exponential_families, moment_matching
 from genmix.densities.exponential_family import ExponentialFamily, inner
 from genmix.evaluation import baselines, pictures
 from genmix.mcmc import binary_gibbs
-from genmix.training import run_directory
+from genmix.runs import command_line, run_directory
 
 NUM_TRAIN = 1_437
 """Images to train on, as in genmix.data.digits; the other 360 are to test on."""

@@ -21,22 +21,14 @@ from rich.console import Console
 from rich.table import Table
 
 from genmix import bijectors as bij
-from genmix import bounds, command_line, evaluation
+from genmix import divergences, evaluation, objectives
 from genmix.data import grey, toy_2d
 from genmix.evaluation import classifier, pictures, sample_quality
 from genmix.families import Flow, StandardNormal
 from genmix.nets import MLP
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Term,
-    adversarial,
-    comparison,
-    fit,
-    objectives,
-    run_directory,
-)
+from genmix.objectives import Term, adversarial, comparison
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 MARGIN = 0.05  # of the logit map
 NUM_POINTS = 10_000
@@ -161,7 +153,7 @@ def players(config: Config, weight: float | None, *, has_critic: bool) -> list[P
         optax.clip_by_global_norm(100.0),
         optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps), b1=0.5, b2=0.9),
     )
-    w1, data, of = bounds.gan.wasserstein, comparison.data, flow_of
+    w1, data, of = divergences.gan.wasserstein, comparison.data, flow_of
     if not has_critic:
         return [
             Player(name="flow", owns=("flow",), loss=likelihood(), optimizer=adam(config.steps))

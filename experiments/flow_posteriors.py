@@ -14,10 +14,10 @@ from flax import nnx
 
 from experiments.flow_vaes import comparison, parts
 from genmix import bijectors as bij
-from genmix import command_line
 from genmix.data import Dataset
 from genmix.families import LatentVariableModel, StandardNormal, transformed
 from genmix.nets import state
+from genmix.runs import command_line
 
 Posterior = Literal[
     "diagonal",

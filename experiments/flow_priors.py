@@ -15,7 +15,6 @@ from flax import nnx
 
 from experiments.flow_vaes import comparison, parts
 from genmix import bijectors as bij
-from genmix import command_line
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -26,6 +25,7 @@ from genmix.families import (
     transformed,
 )
 from genmix.nets import MADE, MLP
+from genmix.runs import command_line
 
 Model = Literal["normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior"]
 

@@ -28,11 +28,12 @@ from experiments.plane.flows import (
     stack,
 )
 from genmix import bijectors as bij
-from genmix import command_line
 from genmix.data import toy_2d
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal, transformed
-from genmix.training import Fit, Plan, Player, Term, fit, run_directory
+from genmix.objectives import Term
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 Elementary = Literal["planar", "radial"]
 Shape = Literal[

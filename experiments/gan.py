@@ -18,7 +18,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line
+from genmix import divergences
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.data.mixtures import BY_NAME, Mixture
@@ -33,17 +33,9 @@ from genmix.nets import (
     spectrally_normalized,
     state,
 )
-from genmix.training import (
-    Plan,
-    Player,
-    Term,
-    Validation,
-    adversarial,
-    comparison,
-    fit,
-    run_directory,
-    run_log,
-)
+from genmix.objectives import Term, adversarial, comparison
+from genmix.runs import command_line, run_directory, run_log
+from genmix.training import Plan, Player, Validation, fit
 
 Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
 Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
@@ -180,7 +172,7 @@ def generator_of(game: Game) -> Implicit:
 
 
 def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
-    term = adversarial.critic(compared(config), bounds.gan.BY_NAME[loss], of=generator_of)
+    term = adversarial.critic(compared(config), divergences.gan.BY_NAME[loss], of=generator_of)
     if config.penalty not in PENALTIES:
         return term
     weight = config.penalty_weight
@@ -204,7 +196,9 @@ def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> 
     generator = Player(
         name="generator",
         owns=("generator",),
-        loss=adversarial.generator(compared(config), bounds.gan.BY_NAME[loss], of=generator_of),
+        loss=adversarial.generator(
+            compared(config), divergences.gan.BY_NAME[loss], of=generator_of
+        ),
         optimizer=adam(rate, steps),
     )
     return [critic, generator]

@@ -22,7 +22,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data
+from genmix import bounds, data, objectives
 from genmix.data import Dataset
 from genmix.evaluation import gradients, pictures
 from genmix.families import (
@@ -33,7 +33,9 @@ from genmix.families import (
     log_weight,
 )
 from genmix.nets import MLP
-from genmix.training import Plan, Player, Term, baselines, fit, objectives, run_directory
+from genmix.objectives import Term, baselines
+from genmix.runs import command_line, run_directory
+from genmix.training import Plan, Player, fit
 
 PATHWISE = {
     "plain": bounds.reparameterized.estimate,

@@ -16,14 +16,16 @@ import optax
 import tyro
 from flax import nnx
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Bernoulli
-from genmix.families.generative_stochastic import GenerativeStochastic
-from genmix.families.salt_and_pepper import SaltAndPepper
+from genmix.families.energy.generative_stochastic import GenerativeStochastic
+from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.nets import MLP
-from genmix.training import Fit, Plan, Player, fit, run_directory, walkback
+from genmix.objectives import walkback
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

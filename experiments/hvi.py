@@ -13,13 +13,14 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.families.hamiltonian import HamiltonianModel
+from genmix.families.posteriors.hamiltonian import HamiltonianModel
 from genmix.nets import MLP
-from genmix.training import Fit, Plan, Player, fit, objectives, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -25,23 +25,16 @@ from rich.console import Console
 from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 
-from genmix import bounds, command_line
+from genmix import divergences
 from genmix.data import grey, mixtures
 from genmix.data.grey import Images
 from genmix.data.mixtures import Mixture
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import FactorizedNormal, Implicit, Independent, OneHot, StandardNormal, Uniform
 from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    adversarial,
-    comparison,
-    fit,
-    information,
-    run_directory,
-)
+from genmix.objectives import adversarial, comparison, information
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
 NUM_POINTS = 2**16  # drawn of a mixture for training
@@ -217,7 +210,7 @@ def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]
 def players(config: Config, source: Mixture | Images, game: Game) -> list[Player]:
     is_plane = isinstance(source, Mixture)
     rate = config.learning_rate or (3e-3 if is_plane else 1e-3)
-    losses, of = bounds.gan.non_saturating, generator_of
+    losses, of = divergences.gan.non_saturating, generator_of
     codes = [weight * term for weight, term, _ in code_terms(config, game).values()]
     told, predictors = functools.reduce(operator.add, codes), ("category", "style")
 

@@ -24,7 +24,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data, evaluation
+from genmix import data, divergences, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -36,19 +36,9 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, GatedPixelCNN
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Rate,
-    Term,
-    adversarial,
-    comparison,
-    distances,
-    fit,
-    objectives,
-    run_directory,
-)
+from genmix.objectives import Rate, Term, adversarial, comparison, distances
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 class Weights(NamedTuple):
@@ -135,7 +125,7 @@ def objective(weights: Weights) -> Term:
     term = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True), of=of)
     term = term + weights.mmd * distances.mmd(latent, of=of)
     if weights.critic:
-        game = adversarial.generator(latent, bounds.gan.non_saturating, of=of)
+        game = adversarial.generator(latent, divergences.gan.non_saturating, of=of)
         term = term + weights.critic * game
     return term
 
@@ -158,7 +148,7 @@ def players(config: Config, weights: Weights, steps: int) -> list[Player]:
     critic = Player(
         name="critic",
         owns=("critic",),
-        loss=adversarial.critic(latent, bounds.gan.non_saturating, of=of)
+        loss=adversarial.critic(latent, divergences.gan.non_saturating, of=of)
         + 0.1 * adversarial.r1(latent, of=of),
         optimizer=optax.adam(learning_rate, b1=0.5),
     )

@@ -20,7 +20,7 @@ import optax
 import tyro
 from flax import nnx
 
-from genmix import bounds, command_line, data, evaluation, processes, sharding
+from genmix import bounds, data, evaluation, objectives, processes, sharding
 from genmix.data import Dataset, Stream
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -31,17 +31,9 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, LowPrecision, Rescale
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Term,
-    Validation,
-    baselines,
-    fit,
-    objectives,
-    run_directory,
-)
+from genmix.objectives import Term, baselines
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, Validation, fit
 
 Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
 Estimator = Literal["reparameterized", "stl", "dreg", "weighted", "resampled", "score-function"]

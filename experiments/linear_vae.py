@@ -13,13 +13,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from genmix import command_line
+from genmix import objectives
 from genmix.bounds import elbo, iwae, sticking_the_landing
 from genmix.data.digits import grey_digits
 from genmix.densities import multivariate_normal, normal
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import LatentVariableModel, StandardNormal, log_weight
-from genmix.training import Fit, Plan, Player, fit, objectives, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

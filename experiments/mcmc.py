@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from genmix import command_line, mcmc, sharding
+from genmix import mcmc, sharding
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal
 from genmix.mcmc import (
@@ -30,7 +30,7 @@ from genmix.mcmc import (
     sequential_monte_carlo,
     warmup,
 )
-from genmix.training import run_directory
+from genmix.runs import command_line, run_directory
 
 Target = Literal["normal", "banana", "ring", "modes"]
 Sampler = Literal["random-walk", "langevin", "mala", "hmc"]

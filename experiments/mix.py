@@ -39,12 +39,13 @@ from rich.table import Table
 
 from experiments.grid import game
 from experiments.grid.config import Config
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation
 from genmix.capabilities import ExactDensity, Mean
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import LatentVariableModel, VampModel
-from genmix.training import Fit, Plan, fit, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, fit
 
 EVENTS = 500  # over which the ELBO is taken apart
 LOCAL = ("out", "resume", "debug", "data_dir")

@@ -24,7 +24,7 @@ import tyro
 from flax import nnx
 
 from genmix import bijectors as bij
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -38,7 +38,9 @@ from genmix.families import (
     transformed,
 )
 from genmix.nets import MADE, MLP, GatedPixelCNN
-from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
+from genmix.objectives import Rate
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 Tool = Literal["warm-up", "free-bits", "dropout", "reach"]
 PixelVAE = Literal[

@@ -17,21 +17,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Autoregressive, BinaryLevels, LogisticMixtureLevels, MaskMixture
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE, state
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Validation,
-    fit,
-    mask_cycling,
-    objectives,
-    run_directory,
-)
+from genmix.objectives import mask_cycling
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, Validation, fit
 
 Network = Literal["made", "nade", "pixelcnn", "row-lstm", "bilstm"]
 

@@ -17,12 +17,13 @@ from flax import nnx
 
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import command_line, evaluation
+from genmix import evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import chain
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
-from genmix.training import Term, contrastive_divergence, run_directory
+from genmix.families.energy import chain
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.objectives import Term, contrastive_divergence
+from genmix.runs import command_line, run_directory
 
 Method = Literal["cd-1", "cd-25", "pcd"]
 

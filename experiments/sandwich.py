@@ -13,12 +13,13 @@ import jax
 import optax
 from flax import nnx
 
-from genmix import command_line, data
+from genmix import data, objectives
 from genmix.data import Dataset
 from genmix.evaluation import Annealing, Bound, sandwich, sandwich_of_simulated
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
-from genmix.training import Fit, Plan, Player, fit, objectives, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -31,7 +31,9 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
-from genmix.training import Fit, Plan, Player, Rate, fit, objectives, run_directory
+from genmix.objectives import Rate
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
 STEPS_BETWEEN = 9  # pictures between the two ends of an interpolation

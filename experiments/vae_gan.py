@@ -22,23 +22,15 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, evaluation
+from genmix import divergences, evaluation
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import classifier, pictures, sample_quality
 from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, FixedScale
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Term,
-    adversarial,
-    autoencoding,
-    comparison,
-    fit,
-    run_directory,
-)
+from genmix.objectives import Term, adversarial, autoencoding, comparison
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit
 
 
 class Weights(NamedTuple):
@@ -149,7 +141,7 @@ def games(weights: Weights) -> dict[str, tuple[float, comparison.Comparison, Any
 
 def objective(weights: Weights) -> Term:
     """What the VAE minimises."""
-    of, losses = model_of, bounds.gan.non_saturating
+    of, losses = model_of, divergences.gan.non_saturating
     term = autoencoding.rate(of)
     if weights.pixels:
         term += weights.pixels * autoencoding.reconstruction(of)
@@ -164,7 +156,7 @@ def objective(weights: Weights) -> Term:
 
 def players(config: Config, weights: Weights) -> list[Player]:
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    losses = bounds.gan.non_saturating
+    losses = divergences.gan.non_saturating
     adam = optax.adam(learning_rate, b1=0.5, b2=0.99)
     team = []
     for name, (_, compared, by) in games(weights).items():

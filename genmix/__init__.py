@@ -12,10 +12,14 @@ from genmix import (
     capabilities,
     data,
     densities,
+    divergences,
     evaluation,
     families,
+    inference,
     mcmc,
     nets,
+    objectives,
+    runs,
     training,
 )
 from genmix.families import (
@@ -29,7 +33,7 @@ from genmix.families import (
     StandardNormal,
     log_weight,
 )
-from genmix.training import Plan, Player, fit, objectives
+from genmix.training import Plan, Player, fit
 
 __all__ = [
     "Bernoulli",
@@ -47,12 +51,15 @@ __all__ = [
     "capabilities",
     "data",
     "densities",
+    "divergences",
     "evaluation",
     "families",
     "fit",
+    "inference",
     "log_weight",
     "mcmc",
     "nets",
     "objectives",
+    "runs",
     "training",
 ]

@@ -15,10 +15,10 @@ import optax
 from flax import nnx
 from jax.experimental import multihost_utils
 
-from genmix import processes, sharding
+from genmix import objectives, processes, sharding
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.nets import state
-from genmix.training import Plan, Player, Validation, fit, objectives
+from genmix.training import Plan, Player, Validation, fit
 from tests.sharded_program import BITS, vae
 
 

@@ -11,13 +11,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from genmix import sharding
+from genmix import objectives, sharding
 from genmix.bounds import doubly_reparameterized, iwae, reparameterized, resampled
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.families import weigh as weighing
 from genmix.nets import MLP, state
-from genmix.training import Plan, Player, Term, compile_rounds, fit, objectives, start
+from genmix.objectives import Term
+from genmix.training import Plan, Player, compile_rounds, fit, start
 
 BITS = (np.random.default_rng(1).random((64, 12)) < 0.4).astype(np.float32)
 

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 from experiments import iwae, linear_vae
-from genmix import bounds, command_line, data, densities, processes, sharding
+from genmix import bounds, data, densities, objectives, processes, sharding
 from genmix.data import binarization, grey, idx, npz, packed
 from genmix.evaluation import log_likelihood
 from genmix.evaluation.bits_per_dim import bits_per_dim, bits_per_dim_logit
@@ -29,9 +29,11 @@ from genmix.families import (
     log_weight,
 )
 from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
-from genmix.training import Plan, Player, Validation, baselines, fit, objectives, run_directory
-from genmix.training.checkpoints import Checkpoints
-from genmix.training.run_log import RunLog, read_metrics
+from genmix.objectives import baselines
+from genmix.runs import command_line, run_directory
+from genmix.runs.checkpoints import Checkpoints
+from genmix.runs.run_log import RunLog, read_metrics
+from genmix.training import Plan, Player, Validation, fit
 
 X = np.zeros((10, 8), np.float32)
 ADAM = optax.adam(1e-3)
@@ -266,7 +268,7 @@ IN_PYTHON = {
     "score functions without a baseline": (
         lambda tmp: objectives.elbo(estimator=bounds.score_function.estimate),
         "the score-function estimator needs a baseline: none(), running_mean(), "
-        "input_dependent(...) or leave_one_out() of training.baselines.",
+        "input_dependent(...) or leave_one_out() of objectives.baselines.",
     ),
     "a negative beta": (
         lambda tmp: objectives.elbo(rate=objectives.Rate(beta=-1.0)),

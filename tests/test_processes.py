@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from genmix import processes
-from genmix.training.run_log import read_metrics
+from genmix.runs.run_log import read_metrics
 
 ROOT = Path(__file__).resolve().parents[1]
 

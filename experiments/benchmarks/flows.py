@@ -30,10 +30,9 @@ from experiments.benchmarks.flows_peers import (
     zuko_programs,
 )
 from genmix import bijectors as bij
-from genmix import command_line
 from genmix.families import StandardNormal, transformed
 from genmix.nets import MADE, MLP
-from genmix.training import run_directory
+from genmix.runs import command_line, run_directory
 
 Model = Literal["maf", "iaf", "realnvp", "spline"]
 LAYERS = {"maf": 5, "iaf": 5, "realnvp": 8, "spline": 4}

@@ -21,17 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.iwae import interleave
-from genmix import bounds, command_line
+from genmix import divergences
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import DCGANCritic, DCGANGenerator
-from genmix.training import (
-    Player,
-    adversarial,
-    comparison,
-    compile_rounds,
-    run_directory,
-    start,
-)
+from genmix.objectives import adversarial, comparison
+from genmix.runs import command_line, run_directory
+from genmix.training import Player, compile_rounds, start
 
 SHAPE, CHANNELS, LATENT = (28, 28, 1), (128, 64), 100
 RATE, B1, B2, MOMENTUM = 2e-4, 0.5, 0.999, 0.9
@@ -76,7 +71,7 @@ def data(config: Config) -> np.ndarray:
 
 
 def genmix_run(config: Config) -> Run:
-    of, losses = (lambda game: game.generator), bounds.gan.non_saturating
+    of, losses = (lambda game: game.generator), divergences.gan.non_saturating
     adam = optax.adam(RATE, b1=B1, b2=B2)
     players = [
         Player(

@@ -34,10 +34,11 @@ from experiments.benchmarks.iwae_peers import (
     torch_nll,
     torch_step,
 )
-from genmix import bounds, command_line, data, evaluation
+from genmix import bounds, data, evaluation, objectives
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
-from genmix.training import Player, compile_rounds, feed, objectives, run_directory, start
+from genmix.runs import command_line, run_directory
+from genmix.training import Player, compile_rounds, feed, start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

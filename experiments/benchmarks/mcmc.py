@@ -23,9 +23,9 @@ from rich.table import Table
 from experiments.benchmarks import mcmc_peers
 from experiments.benchmarks.iwae import interleave
 from experiments.benchmarks.mcmc_peers import LEAPFROG, Case, Kernel, Peer
-from genmix import command_line, mcmc, sharding
-from genmix.mcmc.layout import Layout, chains_last
-from genmix.training import run_directory
+from genmix import mcmc, sharding
+from genmix.mcmc.engine.layout import Layout, chains_last
+from genmix.runs import command_line, run_directory
 
 Target = Literal["banana", "gaussian-10", "gaussian-100", "logistic"]
 Run = Callable[[int], None]

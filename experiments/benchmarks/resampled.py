@@ -19,12 +19,13 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import bounds, command_line, data, evaluation
+from genmix import bounds, data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP
-from genmix.training import Plan, Player, fit, objectives, run_directory
+from genmix.runs import command_line, run_directory
+from genmix.training import Plan, Player, fit
 
 ESTIMATORS = {
     "plain": bounds.reparameterized.estimate,

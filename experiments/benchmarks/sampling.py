@@ -18,10 +18,9 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix import command_line
 from genmix.families import Autoregressive, BinaryLevels
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE
-from genmix.training import run_directory
+from genmix.runs import command_line, run_directory
 
 Network = Literal["made", "nade", "pixelcnn", "row-lstm", "bilstm"]
 

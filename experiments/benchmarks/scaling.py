@@ -27,8 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.iwae import Step, genmix_model, images
-from genmix import command_line, data, evaluation, sharding
-from genmix.training import Player, compile_rounds, objectives, run_directory, start
+from genmix import data, evaluation, objectives, sharding
+from genmix.runs import command_line, run_directory
+from genmix.training import Player, compile_rounds, start
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

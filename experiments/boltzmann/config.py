@@ -6,7 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from genmix import command_line, data
+from genmix import data
+from genmix.runs import command_line
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,20 +12,13 @@ import optax
 from flax import nnx
 
 from experiments.boltzmann.config import Shared
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import LogPartition, pictures
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
-from genmix.training import (
-    Fit,
-    Plan,
-    Player,
-    Term,
-    contrastive_divergence,
-    fit,
-    layerwise,
-    run_directory,
-)
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.objectives import Term, contrastive_divergence
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, fit, layerwise
 
 
 def load(config: Shared) -> Dataset:

@@ -10,12 +10,14 @@ import jax
 import numpy as np
 import optax
 
-from genmix import command_line, data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import VampModel
 from genmix.nets import state
-from genmix.training import Fit, Plan, Player, Rate, Validation, fit, objectives, run_directory
+from genmix.objectives import Rate
+from genmix.runs import command_line, run_directory
+from genmix.training import Fit, Plan, Player, Validation, fit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,19 +10,11 @@ from flax import nnx
 
 from experiments.grid.config import Config
 from experiments.grid.parts import build, encoder, width
-from genmix import bounds
+from genmix import bounds, divergences, objectives
 from genmix.data import Dataset
 from genmix.nets import MLP
-from genmix.training import (
-    Player,
-    Rate,
-    Term,
-    adversarial,
-    baselines,
-    comparison,
-    distances,
-    objectives,
-)
+from genmix.objectives import Rate, Term, adversarial, baselines, comparison, distances
+from genmix.training import Player
 
 ESTIMATORS = {
     "reparameterized": bounds.reparameterized.estimate,
@@ -87,7 +79,7 @@ def objective(config: Config) -> Term:
     if config.mmd:
         term = term + config.mmd * distances.mmd(comparison.latent, of=model_of)
     if config.adversarial != "none":
-        losses = bounds.gan.BY_NAME[config.critic or "non-saturating"]
+        losses = divergences.gan.BY_NAME[config.critic or "non-saturating"]
         against = adversarial.generator(COMPARISONS[config.adversarial], losses, of=model_of)
         term = term + (1.0 if config.weight is None else config.weight) * against
     return term
@@ -129,7 +121,7 @@ def players(config: Config) -> list[Player]:
     judge = Player(
         name="critic",
         owns=("critic",),
-        loss=adversarial.critic(compared, bounds.gan.BY_NAME[name], of=model_of) + smooth,
+        loss=adversarial.critic(compared, divergences.gan.BY_NAME[name], of=model_of) + smooth,
         optimizer=optax.adam(slow, b1=0.5),
         steps=steps,
     )

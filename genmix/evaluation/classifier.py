@@ -11,7 +11,9 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
 from genmix.nets import ConvEncoder
-from genmix.training import Plan, Player, Term, fit, run_directory
+from genmix.objectives import Term
+from genmix.runs import run_directory
+from genmix.training import Plan, Player, fit
 
 
 class Classifier(nnx.Module):

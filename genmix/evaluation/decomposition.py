@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from genmix.bounds import mutual_information
-from genmix.bounds.mutual_information import Decomposition
 from genmix.capabilities import require_log_prob
+from genmix.divergences import mutual_information
+from genmix.divergences.mutual_information import Decomposition
 from genmix.families import LatentVariableModel
 from genmix.families.weigh import log_weight
 from genmix.nets import state

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from genmix.families.latent_variable import LatentVariableModel
+from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.nets import state
 
 

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from genmix.families import restricted_boltzmann
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.energy import restricted_boltzmann
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 
 
 class LogPartition(NamedTuple):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from genmix.capabilities import ExactDensity, Samples
 from genmix.evaluation.elbo import elbo
 from genmix.evaluation.likelihood import log_likelihood
-from genmix.families.latent_variable import LatentVariableModel
+from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.mcmc import annealed_importance, bridge, hmc
 from genmix.nets import state
 

@@ -1,13 +1,24 @@
 """Parts: conditional distributions with stated capabilities, which combine into models."""
 
-from genmix.families.autoencoder import Autoencoder
-from genmix.families.autoregressive import Autoregressive
-from genmix.families.bernoulli import Bernoulli
-from genmix.families.categorical import Categorical
-from genmix.families.dequantized import Dequantized
-from genmix.families.deterministic import Deterministic
-from genmix.families.discretized_logistic import DiscretizedLogistic
-from genmix.families.factorized_normal import FactorizedNormal
+from genmix.families.autoregressive.autoregressive import Autoregressive
+from genmix.families.autoregressive.input_dropout import InputDropout
+from genmix.families.autoregressive.levels import (
+    BinaryLevels,
+    CategoricalLevels,
+    LogisticMixtureLevels,
+)
+from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
+from genmix.families.explicit.bernoulli import Bernoulli
+from genmix.families.explicit.categorical import Categorical
+from genmix.families.explicit.discretized_logistic import DiscretizedLogistic
+from genmix.families.explicit.factorized_normal import FactorizedNormal
+from genmix.families.explicit.full_normal import FullNormal
+from genmix.families.explicit.gaussian_mixture import GaussianMixture
+from genmix.families.explicit.independent import Independent
+from genmix.families.explicit.one_hot import OneHot
+from genmix.families.explicit.standard_normal import StandardNormal
+from genmix.families.explicit.straight_through import StraightThrough
+from genmix.families.explicit.uniform import Uniform
 from genmix.families.flow import (
     Flow,
     FlowDensity,
@@ -15,19 +26,12 @@ from genmix.families.flow import (
     SampledFlow,
     transformed,
 )
-from genmix.families.full_normal import FullNormal
-from genmix.families.gaussian_mixture import GaussianMixture
-from genmix.families.implicit import Implicit
-from genmix.families.independent import Independent
-from genmix.families.input_dropout import InputDropout
-from genmix.families.latent_variable import LatentVariableModel
-from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
-from genmix.families.mask_sampling import MaskMixture, MaskSampling
-from genmix.families.one_hot import OneHot
-from genmix.families.standard_normal import StandardNormal
-from genmix.families.straight_through import StraightThrough
-from genmix.families.uniform import Uniform
-from genmix.families.vamp_prior import VampModel, VampPrior
+from genmix.families.implicit.deterministic import Deterministic
+from genmix.families.implicit.implicit import Implicit
+from genmix.families.latent.autoencoder import Autoencoder
+from genmix.families.latent.dequantized import Dequantized
+from genmix.families.latent.latent_variable import LatentVariableModel
+from genmix.families.latent.vamp_prior import VampModel, VampPrior
 from genmix.families.weigh import log_weight
 
 __all__ = [

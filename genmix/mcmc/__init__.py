@@ -7,9 +7,9 @@ from genmix.mcmc import (
     annealed_importance,
     binary_gibbs,
     bridge,
-    chains,
     diagnostics,
     discrete_gibbs,
+    engine,
     finite_chain,
     gibbs,
     hmc,
@@ -19,17 +19,15 @@ from genmix.mcmc import (
     langevin,
     mala,
     metropolis_hastings,
-    noise,
     random_walk,
     resampling,
     runner,
     sequential_monte_carlo,
     summary,
     tempering,
-    threefry,
     warmup,
 )
-from genmix.mcmc.chains import Chains, start
+from genmix.mcmc.engine.chains import Chains, start
 from genmix.mcmc.runner import Draws, advance, sample, summarize
 from genmix.mcmc.summary import Summary
 
@@ -41,9 +39,9 @@ __all__ = [
     "annealed_importance",
     "binary_gibbs",
     "bridge",
-    "chains",
     "diagnostics",
     "discrete_gibbs",
+    "engine",
     "finite_chain",
     "gibbs",
     "hmc",
@@ -53,7 +51,6 @@ __all__ = [
     "langevin",
     "mala",
     "metropolis_hastings",
-    "noise",
     "random_walk",
     "resampling",
     "runner",
@@ -63,6 +60,5 @@ __all__ = [
     "summarize",
     "summary",
     "tempering",
-    "threefry",
     "warmup",
 ]

@@ -10,9 +10,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from genmix.mcmc import noise, target
+from genmix.mcmc import target
+from genmix.mcmc.engine import noise
+from genmix.mcmc.engine.noise import Noise
 from genmix.mcmc.gibbs import Info, State
-from genmix.mcmc.noise import Noise
 from genmix.mcmc.record import record
 
 

@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
-from genmix.mcmc import noise, target
+from genmix.mcmc import target
+from genmix.mcmc.engine import noise
+from genmix.mcmc.engine.noise import Noise
 from genmix.mcmc.metropolis_hastings import Info, State
-from genmix.mcmc.noise import Noise
 from genmix.mcmc.record import record
 
 

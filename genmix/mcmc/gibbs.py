@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from genmix.mcmc import target, threefry
+from genmix.mcmc import target
+from genmix.mcmc.engine import threefry
 from genmix.mcmc.record import record
 
 

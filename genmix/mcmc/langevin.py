@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from genmix.mcmc import noise, preconditioner, target
+from genmix.mcmc import preconditioner, target
+from genmix.mcmc.engine import noise
+from genmix.mcmc.engine.noise import Noise
 from genmix.mcmc.mala import State, propose
 from genmix.mcmc.metropolis_hastings import Info
-from genmix.mcmc.noise import Noise
 from genmix.mcmc.record import record
 
 

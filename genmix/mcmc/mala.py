@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from genmix.mcmc import metropolis_hastings, noise, preconditioner, target
+from genmix.mcmc import metropolis_hastings, preconditioner, target
+from genmix.mcmc.engine import noise
+from genmix.mcmc.engine.noise import Noise
 from genmix.mcmc.metropolis_hastings import Info
-from genmix.mcmc.noise import Noise
 from genmix.mcmc.record import record
 
 

@@ -14,11 +14,11 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array
 
 from genmix import sharding
-from genmix.mcmc import chains as many
-from genmix.mcmc import layout as layouts
 from genmix.mcmc import summary
-from genmix.mcmc.chains import Chains
-from genmix.mcmc.layout import Layout
+from genmix.mcmc.engine import chains as many
+from genmix.mcmc.engine import layout as layouts
+from genmix.mcmc.engine.chains import Chains
+from genmix.mcmc.engine.layout import Layout
 from genmix.mcmc.summary import Summary
 
 

@@ -15,9 +15,9 @@ from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Bool, Float
 
 from genmix import sharding
-from genmix.mcmc import chains as many
 from genmix.mcmc import summary
-from genmix.mcmc.chains import Chains
+from genmix.mcmc.engine import chains as many
+from genmix.mcmc.engine.chains import Chains
 
 Covariance = Literal["fixed", "diagonal", "dense"]
 

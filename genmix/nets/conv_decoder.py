@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from genmix.nets.conv_encoder import coarsest
-from genmix.nets.strided import Doubling
+from genmix.nets.convolution.strided import Doubling
 
 
 class ConvDecoder(nnx.Module):

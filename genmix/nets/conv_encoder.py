@@ -7,7 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
-from genmix.nets.strided import Halving
+from genmix.nets.convolution.strided import Halving
 
 
 def coarsest(name: str, shape: Sequence[int], num_halvings: int) -> tuple[int, int]:

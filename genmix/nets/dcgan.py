@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from genmix.nets.conv_encoder import coarsest
-from genmix.nets.strided import Doubling, Halving
+from genmix.nets.convolution.strided import Doubling, Halving
 
 _INIT = nnx.initializers.normal(0.02)
 

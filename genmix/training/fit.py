@@ -16,13 +16,14 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from genmix import processes, sharding
-from genmix.training import feed, finite, rounds, run_directory
-from genmix.training.checkpoints import Checkpoints
-from genmix.training.interruption import Interrupted, Interruption
+from genmix.runs import run_directory
+from genmix.runs.checkpoints import Checkpoints
+from genmix.runs.interruption import Interrupted, Interruption
+from genmix.runs.progress import Progress
+from genmix.runs.run_log import RunLog, read_metrics
+from genmix.training import feed, finite, rounds
 from genmix.training.player import Player
-from genmix.training.progress import Progress
 from genmix.training.rounds import GameState, Transform
-from genmix.training.run_log import RunLog, read_metrics
 
 History = dict[str, tuple[np.ndarray, np.ndarray]]
 

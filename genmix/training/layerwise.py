@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from genmix.densities import bernoulli
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.training.rounds import Transform
 
 

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, PyTree
 
 from genmix.nets import state
-from genmix.training.term import Loss, Term
+from genmix.objectives.term import Loss, Term
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

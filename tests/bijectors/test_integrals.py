@@ -7,8 +7,8 @@ import pytest
 from flax import nnx
 
 from genmix import bijectors as bij
+from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.flow import transformed
-from genmix.families.standard_normal import StandardNormal
 from tests.bijectors.table import SPLINE, coupling, made, perturbed
 
 

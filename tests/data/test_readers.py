@@ -25,9 +25,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genmix.data import deflate, idx, npz, packed
-from genmix.training import run_directory
-from genmix.training.checkpoints import Checkpoints
-from genmix.training.run_log import RunLog, read_metrics
+from genmix.runs import run_directory
+from genmix.runs.checkpoints import Checkpoints
+from genmix.runs.run_log import RunLog, read_metrics
 
 ROWS = np.random.default_rng(0).integers(0, 2, (40, 12)).astype(np.uint8)
 SLACK = 1 << 21  # bytes that a reader may take whatever the file: a chunk, modules, messages

@@ -8,8 +8,9 @@ from flax import nnx
 from PIL import Image
 
 from experiments import gradient_estimators
-from genmix import bounds, command_line, data
+from genmix import bounds, data
 from genmix.nets import MLP, state
+from genmix.runs import command_line
 
 TINY = {
     "k": (1, 3),

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from experiments import iwae
-from genmix import command_line
+from genmix.runs import command_line
 
 TINY = {"k": (2,), "objective": ("iwae",), "steps": 5, "particles": 10, "hidden": 4, "latent": 2}
 

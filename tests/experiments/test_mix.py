@@ -18,9 +18,10 @@ from PIL import Image
 from experiments import mix
 from experiments.grid import config as grid
 from experiments.grid import game, parts
-from genmix import command_line, data, families
+from genmix import data, families
 from genmix.data import grey
 from genmix.families import weigh
+from genmix.runs import command_line
 
 TINY: dict[str, Any] = {
     "latent": 4, "hidden": 6, "width": 3, "components": 3, "flow_layers": 2, "k": 3,

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from experiments import pixel_vae
-from genmix import command_line, data
+from genmix import data, objectives
 from genmix.families import InputDropout, LatentVariableModel
-from genmix.training import objectives
+from genmix.runs import command_line
 
 TINY: dict[str, Any] = {
     "steps": 4, "batch_size": 5, "particles": 3, "hidden": 4, "latent": 2, "width": 4, "layers": 2,

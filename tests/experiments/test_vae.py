@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from experiments import vae
-from genmix import command_line
+from genmix.runs import command_line
 
 TINY = {"steps": 5, "batch_size": 10, "particles": 10, "hidden": 4, "latent": 3}
 PICTURES = ["samples", "reconstructions", "interpolations", "traversal", "curves"]

@@ -13,9 +13,13 @@ from scipy import stats
 from genmix import capabilities
 from genmix.densities import discretized_logistic_mixture
 from genmix.families import Categorical, FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.families.autoregressive import Autoregressive
-from genmix.families.input_dropout import InputDropout
-from genmix.families.levels import BinaryLevels, CategoricalLevels, LogisticMixtureLevels
+from genmix.families.autoregressive.autoregressive import Autoregressive
+from genmix.families.autoregressive.input_dropout import InputDropout
+from genmix.families.autoregressive.levels import (
+    BinaryLevels,
+    CategoricalLevels,
+    LogisticMixtureLevels,
+)
 from genmix.nets import MLP
 from genmix.nets.made import MADE
 from genmix.nets.nade import NADE

@@ -11,12 +11,12 @@ from flax import nnx
 from scipy import stats
 
 from genmix.families import StandardNormal
-from genmix.families import restricted_boltzmann as rbm
-from genmix.families.deep_belief import DeepBelief
-from genmix.families.normalized import Normalized
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.energy import restricted_boltzmann as rbm
+from genmix.families.energy.deep_belief import DeepBelief
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.explicit.normalized import Normalized
+from genmix.objectives.up_down import up_down
 from genmix.training import Player, compile_rounds, layerwise, start
-from genmix.training.up_down import up_down
 
 SIZES = (5, 4, 3)
 

@@ -10,18 +10,12 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from genmix.families import chain
-from genmix.families import restricted_boltzmann as rbm
-from genmix.families.deep_boltzmann import DeepBoltzmann, composed
-from genmix.families.restricted_boltzmann import RestrictedBoltzmann
-from genmix.training import (
-    Player,
-    compile_rounds,
-    contrastive_divergence,
-    layerwise,
-    mean_field,
-    start,
-)
+from genmix.families.energy import chain
+from genmix.families.energy import restricted_boltzmann as rbm
+from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.objectives import contrastive_divergence, mean_field
+from genmix.training import Player, compile_rounds, layerwise, start
 
 SIZES = (6, 5, 4)
 

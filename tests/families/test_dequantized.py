@@ -14,8 +14,8 @@ from genmix import bijectors as bij
 from genmix.bounds import sticking_the_landing
 from genmix.evaluation import bits_per_dim, bits_per_dim_unit_interval
 from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.families.dequantized import Dequantized
 from genmix.families.flow import transformed
+from genmix.families.latent.dequantized import Dequantized
 from genmix.nets import MLP
 
 LEVELS = 4

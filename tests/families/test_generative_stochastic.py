@@ -12,12 +12,12 @@ from scipy import stats
 
 from genmix import evaluation
 from genmix.families import StandardNormal
-from genmix.families.generative_stochastic import GenerativeStochastic
-from genmix.families.salt_and_pepper import SaltAndPepper
+from genmix.families.energy.generative_stochastic import GenerativeStochastic
+from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.mcmc import finite_chain
 from genmix.nets import MLP
+from genmix.objectives.walkback import walkback
 from genmix.training import Player, compile_rounds, start
-from genmix.training.walkback import walkback
 
 BITS = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=4)))
 DATA = np.random.default_rng(0).dirichlet(np.full(16, 0.5))

@@ -8,7 +8,7 @@ from flax import nnx
 
 from genmix.densities import normal
 from genmix.families import Bernoulli, LatentVariableModel
-from genmix.families.hamiltonian import HamiltonianModel
+from genmix.families.posteriors.hamiltonian import HamiltonianModel
 from genmix.nets import MLP
 from tests import linear_gaussian
 

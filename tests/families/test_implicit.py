@@ -5,6 +5,7 @@ import optax
 import pytest
 from flax import nnx
 
+from genmix import objectives
 from genmix.families import (
     FactorizedNormal,
     Implicit,
@@ -12,7 +13,7 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP
-from genmix.training import Player, objectives, start
+from genmix.training import Player, start
 
 
 def generator():

@@ -12,10 +12,10 @@ from scipy import stats
 
 from genmix import capabilities
 from genmix.families import Autoregressive, Bernoulli, BinaryLevels
-from genmix.families.mask_sampling import MaskMixture, MaskSampling
+from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
 from genmix.nets import MADE, MLP, NADE, StepwiseMADE
 from genmix.nets.state import map_variables
-from genmix.training import mask_cycling
+from genmix.objectives import mask_cycling
 
 COND = jnp.array([0.7, -1.2])
 EVENTS = jnp.array(list(itertools.product((0.0, 1.0), repeat=4))).reshape(-1, 2, 2)

@@ -8,12 +8,12 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from genmix.families import chain
-from genmix.families import restricted_boltzmann as rbm
-from genmix.families.restricted_boltzmann import Normal, RestrictedBoltzmann
+from genmix.families.energy import chain
+from genmix.families.energy import restricted_boltzmann as rbm
+from genmix.families.energy.restricted_boltzmann import Normal, RestrictedBoltzmann
 from genmix.nets import MLP
+from genmix.objectives.contrastive_divergence import contrastive_divergence, persistent
 from genmix.training import Player, compile_rounds, start
-from genmix.training.contrastive_divergence import contrastive_divergence, persistent
 
 V, H = 4, 3
 STATES = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=V)))

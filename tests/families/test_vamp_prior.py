@@ -8,7 +8,7 @@ from flax import nnx
 from scipy import stats
 
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.families.vamp_prior import VampModel, VampPrior
+from genmix.families.latent.vamp_prior import VampModel, VampPrior
 from genmix.nets import MLP
 
 INPUTS = jax.random.uniform(jax.random.key(0), (4, 5))

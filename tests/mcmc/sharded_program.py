@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from genmix import mcmc, sharding
-from genmix.mcmc import chains as many
 from genmix.mcmc import hmc, runner, warmup
+from genmix.mcmc.engine import chains as many
 
 
 def target(x):

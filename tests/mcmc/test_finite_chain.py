@@ -15,7 +15,7 @@ from genmix.mcmc import (
     independent,
     metropolis_hastings,
 )
-from genmix.mcmc.noise import Noise
+from genmix.mcmc.engine.noise import Noise
 
 RNG = np.random.default_rng(0)
 TARGETS = {2: np.array([0.3, 0.7]), 5: np.array([0.05, 0.3, 0.1, 0.35, 0.2])}

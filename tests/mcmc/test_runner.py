@@ -30,7 +30,7 @@ from genmix.mcmc import (
     tempering,
     warmup,
 )
-from genmix.mcmc import layout as layouts
+from genmix.mcmc.engine import layout as layouts
 
 ROOT = Path(__file__).resolve().parents[2]
 

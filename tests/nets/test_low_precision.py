@@ -5,10 +5,10 @@ import optax
 import pytest
 from flax import nnx
 
-from genmix import data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, LowPrecision, state
-from genmix.training import Plan, Player, fit, objectives
+from genmix.training import Plan, Player, fit
 
 
 def test_products_are_taken_in_bfloat16_and_what_goes_in_and_out_is_float32():

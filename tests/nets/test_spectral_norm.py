@@ -5,10 +5,11 @@ import optax
 import pytest
 from flax import nnx
 
-from genmix.bounds import gan
+from genmix.divergences import gan
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import MLP, DCGANCritic, SpectralNorm, spectrally_normalized, state
-from genmix.training import Plan, Player, adversarial, comparison, fit
+from genmix.objectives import adversarial, comparison
+from genmix.training import Plan, Player, fit
 
 
 def iterated(network, num_steps=100):

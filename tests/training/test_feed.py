@@ -6,7 +6,8 @@ import pytest
 from flax import nnx
 
 from genmix.data.stream import Stream
-from genmix.training import Plan, Player, Term, fit
+from genmix.objectives import Term
+from genmix.training import Plan, Player, fit
 from tests.training.test_fit import raw_leaves
 
 IMAGES = np.arange(60, dtype=np.uint8).reshape(20, 3)

@@ -8,7 +8,8 @@ import pytest
 from flax import nnx
 
 from genmix.nets import state
-from genmix.training import Plan, Player, Term, Validation, fit
+from genmix.objectives import Term
+from genmix.training import Plan, Player, Validation, fit
 
 DATA = np.random.default_rng(0).normal(2.0, 1.0, (64, 1)).astype(np.float32)
 

@@ -8,7 +8,8 @@ import pytest
 from flax import nnx
 
 from genmix.nets import MLP, state
-from genmix.training import Player, Term, averaged_model, compile_rounds, start
+from genmix.objectives import Term
+from genmix.training import Player, averaged_model, compile_rounds, start
 
 TARGET = jnp.array([2.0, -1.0])
 

@@ -1,0 +1,1 @@
+"""Densities known up to a constant, and chains that draw from them."""

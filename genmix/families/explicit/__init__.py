@@ -1,0 +1,1 @@
+"""Distributions whose density is a formula."""

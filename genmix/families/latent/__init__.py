@@ -1,0 +1,1 @@
+"""Latent-variable models: what is drawn and integrated out."""

@@ -1,0 +1,1 @@
+"""Properly weighted proposals: posteriors that wrap other posteriors, and nest."""

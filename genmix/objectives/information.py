@@ -1,0 +1,73 @@
+"""Mutual information of a generator's samples and the codes that it was given, as a term.
+
+InfoGAN is an expression: `adversarial.generator(data, losses, of=...) + 1.0 * barber_agakov(...)`,
+minimised by the player that owns generator and predictor.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from jaxtyping import PyTree
+
+from genmix.capabilities import ExactDensity
+from genmix.divergences import mutual_information
+from genmix.families import Implicit
+from genmix.nets import state
+from genmix.objectives.comparison import per_event
+from genmix.objectives.term import Term
+
+
+def barber_agakov(
+    name: str,
+    code: Callable[[PyTree], PyTree],
+    entropy: float,
+    *,
+    of: Callable[[Any], Implicit],
+    by: Callable[[Any], Any],
+) -> Term:
+    """Minus the lower bound H(c) + E log q(c | x) on I(c; x), for samples x of a generator.
+
+    Both the generator and the predictor learn from it; as many samples as the batch has, whose
+    events are not looked at. The metric NAME_information is the bound in nats; for a code of
+    finitely many values it is at most H(c), the entropy of the code's own distribution.
+
+    Args:
+        name: of the code.
+        code: draw of the generator's base -> the code in it.
+        entropy: H(c), in nats.
+        of: the generator, an `Implicit` whose base draws noise and codes.
+        by: the predictor q, which has log_prob(c, x).
+
+    Source: Chen et al. (2016), arXiv:1606.03657, section 5.
+    """
+
+    def loss(model, key, batch, carry):
+        draw_key, predictor_key = jax.random.split(key)
+        generator, predictor = of(model), by(model)
+
+        def draw(part, key, _):
+            z = part.base.sample(key)
+            return code(z), part.network(z)
+
+        pairs, statistics = per_event(draw, generator, draw_key, batch)
+        state.store(generator, statistics)
+        log_q = lambda predictor, _, pair: predictor.log_prob(*pair)
+        log_qs, statistics = per_event(log_q, predictor, predictor_key, pairs)
+        state.store(predictor, statistics)
+        bound = mutual_information.barber_agakov(log_qs, entropy)
+        return -bound, ({f"{name}_information": bound}, carry)
+
+    def init(model):
+        if not isinstance(of(model), Implicit):
+            raise TypeError(
+                f"{type(of(model)).__name__} is no Implicit, whose base draws the code {name!r}: "
+                "say which part is, of=lambda model: model.NAME."
+            )
+        if not isinstance(by(model), ExactDensity):
+            raise TypeError(
+                f"{type(by(model)).__name__} cannot predict the code {name!r}: it has no log_prob."
+            )
+        return ()
+
+    return Term(loss, init)

@@ -1,0 +1,296 @@
+"""Bounds on log p(x) as terms of an objective."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key, PyTree
+
+from genmix import sharding
+from genmix.bounds import (
+    doubly_reparameterized,
+    reparameterized,
+    score_function,
+    sticking_the_landing,
+)
+from genmix.bounds import elbo as elbo_bound
+from genmix.bounds import iwae as iwae_bound
+from genmix.bounds import renyi as renyi_bound
+from genmix.bounds import vimco as vimco_bound
+from genmix.bounds import vr_max as vr_max_bound
+from genmix.bounds.log_weight import Estimate, Weigh
+from genmix.capabilities import require_weighted
+from genmix.families import weigh as weighing
+from genmix.nets import state
+from genmix.objectives import baselines
+from genmix.objectives.baselines import Baseline
+from genmix.objectives.term import Metrics, Term
+
+Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
+Schedule = Callable[[Any], Any]  # step -> number, as in Optax
+
+
+Estimator = Callable[..., Estimate]
+"""(key, weigh, bound, *, num_particles) -> Estimate: `estimate` of a file of `genmix.bounds`."""
+
+
+class Rate(NamedTuple):
+    """How the rate, the KL term of the ELBO, counts in training; what is reported is the ELBO.
+
+    Attributes:
+        beta: weight of the rate, or a schedule step -> weight (warm-up: `optax.linear_schedule`).
+        free_nats: a group's mean rate below this many nats is not pressed further. Groups are the
+            stochastic layers, or the dimensions of z where the rate is in closed form.
+        analytic: use KL(q(z | x) || p(z)) in closed form instead of its sampled estimate.
+
+    Source: Higgins et al. (2017), beta-VAE; Kingma et al. (2016), arXiv:1606.04934, section 4.
+    """
+
+    beta: float | Schedule = 1.0
+    free_nats: float = 0.0
+    analytic: bool = False
+
+
+def _identity(model: Any) -> Any:
+    return model
+
+
+def _particle(model: Any, x: PyTree) -> Weigh:
+    def weigh(key, draw):
+        fresh = state.fresh(model)
+        terms = weighing.terms(fresh, key, x, None, draw)
+        return terms._replace(state=state.batch_statistics(fresh))
+
+    return weigh
+
+
+def _per_example(
+    model: Any, key: Key[Array, ""], batch: PyTree, f: Callable[[Any, Key[Array, ""], PyTree], Any]
+) -> Any:
+    """f(model, key, x) for each event of a batch; dropout draws anew for each.
+
+    The batch is the axis named "batch", for normalization layers that ask for it.
+    """
+    size = jax.tree.leaves(batch)[0].shape[0]
+
+    def one(key: Key[Array, ""], x: PyTree) -> Any:
+        if not state.is_stochastic(model):
+            return f(model, key, x)
+        network_key, key = jax.random.split(key)
+        return f(state.reseeded(model, network_key), key, x)
+
+    over_batch = jax.vmap(one, axis_name="batch", spmd_axis_name=sharding.spmd_axis("data"))
+    return over_batch(jax.random.split(key, size), batch)
+
+
+def _store_statistics(model: Any, statistics: dict[str, Array]) -> None:
+    """Keep the mean over examples and particles in the model's own variables."""
+    state.store(model, {path: jnp.mean(value, (0, 1)) for path, value in statistics.items()})
+
+
+def _summary(name: str, estimates: Estimate) -> Metrics:
+    rate = jnp.sum(estimates.terms.rates, axis=-1)
+    return {
+        name: jnp.mean(estimates.bound),
+        "log_likelihood": jnp.mean(estimates.terms.log_likelihood),
+        "rate": jnp.mean(rate),
+    }
+
+
+def _check(num_particles: int, bound: Bound, estimator: Estimator, baseline: Baseline | None):
+    if num_particles < 1:
+        raise ValueError(f"num_particles must be at least 1, got {num_particles}.")
+    if estimator is vimco_bound.estimate:
+        raise ValueError(
+            "VIMCO has its own bound and baseline: use objectives.vimco(num_particles)."
+        )
+    if bound is vr_max_bound.bound and estimator is doubly_reparameterized.estimate:
+        raise ValueError(
+            "vr_max is not twice differentiable in the log-weights, so doubly reparameterized "
+            "gradients of it are biased: use the reparameterized or the resampled estimator."
+        )
+    if baseline is not None and estimator is not score_function.estimate:
+        raise ValueError(
+            "a baseline belongs to the score-function estimator: pass "
+            "estimator=score_function.estimate with it."
+        )
+    if baseline is None and estimator is score_function.estimate:
+        raise ValueError(
+            "the score-function estimator needs a baseline: none(), running_mean(), "
+            "input_dependent(...) or leave_one_out() of objectives.baselines."
+        )
+
+
+def importance_weighted(
+    name: str,
+    bound: Bound,
+    num_particles: int,
+    *,
+    estimator: Estimator = reparameterized.estimate,
+    baseline: Baseline | None = None,
+    of: Callable[[Any], Any] = _identity,
+) -> Term:
+    """Term for any bound: minus its batch mean, in nats.
+
+    Args:
+        name: what the bound is called among the metrics.
+        bound: log-weights [k] -> bound.
+        estimator: where its gradient comes from; `genmix.bounds` has one in each file.
+        baseline: what the score-function estimator subtracts.
+        of: the part of the model that is bounded, for a model that holds several.
+
+    Raises:
+        ValueError: if num_particles < 1, or estimator, baseline and bound do not go together.
+    """
+    _check(num_particles, bound, estimator, baseline)
+
+    def loss(model, key, batch, carry):
+        def one(model, key, x):
+            chosen = estimator
+            if baseline is not None:
+                chosen = functools.partial(
+                    score_function.estimate, baseline=baseline.predict(model, x, carry)
+                )
+            return chosen(key, _particle(of(model), x), bound, num_particles=num_particles)
+
+        estimates = _per_example(model, key, batch, one)
+        _store_statistics(of(model), estimates.terms.state)
+        if baseline is not None:
+            carry = baseline.update(carry, jax.lax.stop_gradient(estimates.terms.log_weight))
+        return -jnp.mean(estimates.bound), (_summary(name, estimates), carry)
+
+    def init(model):
+        require_weighted_model(of(model))
+        return () if baseline is None else baseline.init()
+
+    return Term(loss, init)
+
+
+def require_weighted_model(model: Any) -> None:
+    """Check that what is to be bounded has a log-weight.
+
+    Raises:
+        TypeError: naming the model and the remedy.
+    """
+    if not isinstance(model, weighing.Layered):
+        require_weighted(model, "model of a likelihood bound")
+
+
+def elbo(
+    num_particles: int = 1,
+    *,
+    estimator: Estimator = reparameterized.estimate,
+    baseline: Baseline | None = None,
+    rate: Rate | None = None,
+    of: Callable[[Any], Any] = _identity,
+    name: str = "elbo",
+) -> Term:
+    """Evidence lower bound, the mean of k log-weights.
+
+    With `rate`, the loss is the ELBO with the rate counted otherwise, and the metric `name` is
+    still the ELBO.
+
+    Raises:
+        ValueError: as `importance_weighted`; or if `rate` is used with another estimator than
+            reparameterized or sticking_the_landing.
+
+    Source: Kingma & Welling (2014), arXiv:1312.6114, equation 2 (sampled) and 3 (analytic).
+    """
+    if rate is None:
+        return importance_weighted(
+            name, elbo_bound.bound, num_particles, estimator=estimator, baseline=baseline, of=of
+        )
+    _check(num_particles, elbo_bound.bound, estimator, baseline)
+    if estimator not in (reparameterized.estimate, sticking_the_landing.estimate):
+        raise ValueError(
+            "rate needs gradients through the terms of the ELBO: use the reparameterized or the "
+            "sticking_the_landing estimator."
+        )
+    if rate.free_nats < 0 or (isinstance(rate.beta, (int, float)) and rate.beta < 0):
+        raise ValueError(
+            f"beta and free_nats must not be negative, got {rate.beta} and {rate.free_nats}."
+        )
+    return Term(
+        functools.partial(_rated_elbo, name, num_particles, estimator, rate, of),
+        lambda model: jnp.zeros((), jnp.int32),
+    )
+
+
+def _rated_elbo(
+    name: str,
+    num_particles: int,
+    estimator: Estimator,
+    rate: Rate,
+    of: Callable[[Any], Any],
+    model: Any,
+    key: Key[Array, ""],
+    batch: PyTree,
+    step: Any,
+) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
+    def one(model, key, x):
+        part = of(model)
+        estimate = estimator(key, _particle(part, x), elbo_bound.bound, num_particles=num_particles)
+        if rate.analytic:
+            return estimate, state.fresh(part).closed_rate(x)
+        return estimate, jnp.mean(estimate.terms.rates, axis=0)
+
+    estimates, rates = _per_example(model, key, batch, one)
+    _store_statistics(of(model), estimates.terms.state)
+    log_likelihood = jnp.mean(estimates.terms.log_likelihood)
+    group_rates = jnp.mean(rates, axis=0)
+    beta: Any = rate.beta(step) if callable(rate.beta) else rate.beta
+    # The batch mean is inside the maximum: free bits bound what a group may use on average.
+    loss = -log_likelihood + beta * jnp.sum(jnp.maximum(group_rates, rate.free_nats))
+    metrics = {
+        name: log_likelihood - jnp.sum(group_rates),
+        "log_likelihood": log_likelihood,
+        "rate": jnp.sum(group_rates),
+        "beta": jnp.asarray(beta, loss.dtype),
+    }
+    return loss, (metrics, step + 1)
+
+
+def iwae(num_particles: int, **options: Any) -> Term:
+    """Importance-weighted bound L_k; `options` as in `importance_weighted`.
+
+    Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519.
+    """
+    return importance_weighted("iwae", iwae_bound.bound, num_particles, **options)
+
+
+def renyi(alpha: float, num_particles: int, **options: Any) -> Term:
+    """Variational Rényi bound of order alpha; `options` as in `importance_weighted`.
+
+    Source: Li & Turner (2016), arXiv:1602.02311.
+    """
+    renyi_bound.check_order(alpha)
+    bound = functools.partial(renyi_bound.bound, alpha=alpha)
+    return importance_weighted("renyi", bound, num_particles, **options)
+
+
+def vr_max(num_particles: int, **options: Any) -> Term:
+    """Largest of k log-weights; `options` as in `importance_weighted`.
+
+    Source: Li & Turner (2016), arXiv:1602.02311, section 4.2.
+    """
+    return importance_weighted("vr_max", vr_max_bound.bound, num_particles, **options)
+
+
+def vimco(num_particles: int, **options: Any) -> Term:
+    """Importance-weighted bound by score functions with leave-one-out baselines.
+
+    Raises:
+        ValueError: if num_particles < 2.
+
+    Source: Mnih & Rezende (2016), arXiv:1602.06725.
+    """
+    if num_particles < 2:
+        raise ValueError(f"vimco needs num_particles of at least 2, got {num_particles}.")
+    return iwae(
+        num_particles,
+        estimator=score_function.estimate,
+        baseline=baselines.leave_one_out(),
+        **options,
+    )
