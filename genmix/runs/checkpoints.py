@@ -7,13 +7,16 @@ file. A checkpoint whose files do not match its seal is never read.
 """
 
 import contextlib
+import glob
 import json
 import logging
 import math
 import shutil
+import tempfile
 import warnings
+import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, SupportsFloat
 
@@ -49,11 +52,12 @@ class Checkpoints:
         if absl_logger.level == logging.NOTSET:
             absl_logger.setLevel(logging.WARNING)
         self._directory = Path(directory).absolute()
+        self._alias = _Alias(self._directory)
         self._retention = _Retention(keep_last, keep_best)
         self._damaged: set[int] = set()
         self._unsealed: tuple[int, dict[str, Any]] = (-1, {})
         self._manager = ocp.CheckpointManager(
-            self._directory,
+            self._alias.path,
             options=ocp.CheckpointManagerOptions(
                 create=False,  # a reader with a mistyped path leaves no folder behind
                 preservation_policy=self._retention,
@@ -176,6 +180,7 @@ class Checkpoints:
             self.wait()
         finally:
             self._manager.close()
+            self._alias.remove()
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -203,7 +208,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            reason = " ".join(str(error).split())
+            reason = self._alias.undone(" ".join(str(error).split()))
             raise OSError(
                 f"A checkpoint could not be written to {self._directory}: {reason}. Those before "
                 f"it are kept; mend this, and --resume goes on from the latest of them."
@@ -263,6 +268,41 @@ class Checkpoints:
         restored = self._manager.restore(step, args=ocp.args.Composite(state=item))
         placed = [_as_like(restored["state"].get(name), leaf) for name, leaf in leaves.items()]
         return jax.tree.unflatten(jax.tree.structure(like), placed)
+
+
+class _Alias:
+    """A path of a directory that Orbax and TensorStore take literally.
+
+    Orbax looks for what it has written by patterns, to which brackets are not letters, and to
+    TensorStore a backslash parts folders: either would lose the arrays without a word. There a
+    symbolic link in a temporary folder stands for the directory.
+    """
+
+    def __init__(self, directory: Path):
+        self.path, self._directory = directory, directory
+        self.remove: Callable[[], object] = lambda: None
+        if _is_taken_literally(directory):
+            return
+        place = Path(tempfile.gettempdir()).absolute()
+        if not _is_taken_literally(place):
+            raise OSError(
+                f"Checkpoints in {directory} need a temporary folder without brackets and "
+                f"backslashes in its name, got {place}: set TMPDIR to another."
+            )
+        folder = Path(tempfile.mkdtemp(prefix="genmix-", dir=place))
+        # What the link leads to stays; called at the latest when nothing refers to this any more.
+        self.remove = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self.path = folder / "checkpoints"
+        self.path.symlink_to(directory, target_is_directory=True)  # which need not exist yet
+
+    def undone(self, text: str) -> str:
+        """A message of Orbax, with the directory that the user knows."""
+        return text.replace(str(self.path), str(self._directory))
+
+
+def _is_taken_literally(directory: Path) -> bool:
+    path = directory.as_posix()  # the separators of Windows are none of its names
+    return "\\" not in path and glob.escape(path) == path
 
 
 class _Retention:

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import NamedTuple
@@ -111,6 +112,48 @@ def test_a_training_state_comes_back_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(
         jax.random.normal(restored["keys"][2], (3,)), jax.random.normal(state["keys"][2], (3,))
     )
+
+
+@pytest.mark.parametrize(
+    "name", ["run[1]", r"C:\runs\[a]/[c]", "a*?{b}/%#'\" ä"]
+)
+def test_a_folder_of_any_name_keeps_its_checkpoints(tmp_path, name, monkeypatch):
+    """Brackets are a pattern to Orbax, a backslash parts folders for TensorStore."""
+    links = tmp_path / "links"
+    links.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(links))
+    folder = tmp_path / name
+    with Checkpoints(folder, keep_last=1) as checkpoints:
+        assert checkpoints.latest_step() is None
+        assert not folder.exists()
+        for step in (1, 2, 3):
+            checkpoints.save(step, small(step), score=-step)
+    assert step_folders(folder) == ["1", "3"]
+    copy = saved(tmp_path / "plain", steps=(3,)) / "3"
+    files = lambda place: sorted(path.relative_to(place).parts[0] for path in place.rglob("*"))
+    assert files(folder / "3") == files(copy)
+    monkeypatch.chdir(folder.parent)
+    with Checkpoints(folder.name) as checkpoints:
+        step, state = checkpoints.restore(small(0))
+        assert step == 3
+        assert_same(state, small(3))
+        assert checkpoints.restore_best(small(0))[0] == 1
+    assert list(links.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {"links", "plain", Path(name).parts[0]}
+
+
+def test_an_error_in_such_a_folder_names_it(tmp_path, monkeypatch):
+    folder = tmp_path / "run[1]"
+    with Checkpoints(folder) as checkpoints:
+        monkeypatch.setattr(checkpoints, "_seal", None)
+        monkeypatch.setattr(checkpoints._manager, "save", lambda *a, **b: (folder / "no").stat())
+        with pytest.raises(
+            OSError, match=rf"to {re.escape(str(folder))}: .*'{tmp_path}/run\[1\]/no"
+        ):
+            checkpoints.save(1, small(1))
+    monkeypatch.setattr(tempfile, "tempdir", str(saved(tmp_path / "[0]", steps=(1,))))
+    with pytest.raises(OSError, match=r"need a temporary folder without brackets .* set TMPDIR"):
+        Checkpoints(folder)
 
 
 def test_every_kind_of_leaf_comes_back_bit_for_bit(tmp_path):
