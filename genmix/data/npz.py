@@ -1,4 +1,4 @@
-"""Reader of byte arrays in NPZ archives as `numpy.savez` and `numpy.savez_compressed` write them.
+"""Reader of plain arrays in NPZ archives as `numpy.savez` and `numpy.savez_compressed` write them.
 
 `numpy.load` evaluates the header of an array as a Python literal and sets memory aside for
 whatever shape it names. The files here come from outside, so this reader recognises the one form
@@ -12,6 +12,7 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -31,8 +32,10 @@ _ZIP_ERRORS = (
 )  # fmt: skip
 
 
-def read(path: str | os.PathLike[str], name: str) -> np.ndarray:
-    """The uint8 array called `name` in an NPZ archive, whichever axis it was written along.
+def read(
+    path: str | os.PathLike[str], name: str, *, dtypes: Sequence[str] = ("uint8",)
+) -> np.ndarray:
+    """The array called `name` in an NPZ archive, of one of `dtypes`, whichever axis comes first.
 
     Raises:
         ValueError: if the archive is damaged, holds no such array, or the array is of another
@@ -48,7 +51,7 @@ def read(path: str | os.PathLike[str], name: str) -> np.ndarray:
             with zipfile.ZipFile(file) as archive:
                 member = _find_member(path, archive, name, size)
                 with archive.open(member) as stream:
-                    return _read_array(path, stream, member)
+                    return _read_array(path, stream, member, dtypes)
         except _ZIP_ERRORS as error:
             raise ValueError(f"{path} is a damaged NPZ archive: {error}.") from error
 
@@ -81,7 +84,10 @@ def _find_member(
 
 
 def _read_array(
-    path: Path, stream: IO[bytes] | io.BufferedIOBase, member: zipfile.ZipInfo
+    path: Path,
+    stream: IO[bytes] | io.BufferedIOBase,
+    member: zipfile.ZipInfo,
+    dtypes: Sequence[str],
 ) -> np.ndarray:
     start = stream.read(len(_MAGIC) + 2)
     if len(start) != len(_MAGIC) + 2 or not start.startswith(_MAGIC):
@@ -90,31 +96,37 @@ def _read_array(
             f"{_MAGIC.hex(' ')} (the .npy format, version 1.0) and two bytes of length."
         )
     (header_size,) = struct.unpack("<H", start[-2:])
-    shape, is_fortran = _parse_header(path, member.filename, stream.read(header_size))
-    announced, present = math.prod(shape), member.file_size - len(start) - header_size
+    header = stream.read(header_size)
+    shape, is_fortran, dtype = _parse_header(path, member.filename, header, dtypes)
+    announced = math.prod(shape) * dtype.itemsize
+    present = member.file_size - len(start) - header_size
     if announced != present:
         raise ValueError(
             f"{path}: {member.filename} has shape {shape} and {present} bytes of elements, "
             f"expected {announced}."
         )
     # The read that reaches the end is also the one that compares the archive's checksum.
-    elements = np.frombuffer(bytearray(stream.read(announced)), np.uint8)
+    elements = np.frombuffer(bytearray(stream.read(announced)), dtype)
     return elements.reshape(shape, order="F" if is_fortran else "C")
 
 
-def _parse_header(path: Path, file_name: str, header: bytes) -> tuple[tuple[int, ...], bool]:
-    """Shape, and whether the first axis is the fastest (Fortran order)."""
+def _parse_header(
+    path: Path, file_name: str, header: bytes, dtypes: Sequence[str]
+) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis is the fastest (Fortran order), and type."""
     match = _HEADER.fullmatch(header)
     if match is None:
         raise ValueError(
             f"{path}: {file_name} has the header {header[:100]!r}, expected that of a plain "
             "array as numpy writes it."
         )
-    if (descr := match[1].decode("latin-1")) != "|u1":
-        raise ValueError(f"{path}: {file_name} has dtype {descr!r}, expected '|u1' (uint8).")
+    allowed = {dtype.newbyteorder("<").str: dtype for dtype in map(np.dtype, dtypes)}
+    if (descr := match[1].decode("latin-1")) not in allowed:
+        expected = " or ".join(f"{code!r} ({dtype.name})" for code, dtype in allowed.items())
+        raise ValueError(f"{path}: {file_name} has dtype {descr!r}, expected {expected}.")
     shape = tuple(int(length) for length in match[3].split(b", "))
     if 0 in shape:
         raise ValueError(
             f"{path}: {file_name} has shape {shape}, expected every axis to be at least 1 long."
         )
-    return shape, match[2] == b"True"
+    return shape, match[2] == b"True", np.dtype(descr)

@@ -1,0 +1,1 @@
+"""Models of sequences: what a step says, unrolled or filtered into a log-weight."""
