@@ -428,7 +428,8 @@ IN_PYTHON = {
     ),
     "arrays of unequal lengths": (
         lambda tmp: stream((X, X[:3])),
-        "the arrays of a source must have as many examples each, got 10, 3.",
+        "the arrays of source must have as many examples each, along their first axes; got "
+        "source[0] 10, source[1] 3.",
     ),
     "a negative seed": (lambda tmp: stream(seed=-1), "seed must be at least 0, got -1."),
     # evaluation and densities

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from genmix import examples
+
 _ENDLESS = 2**62  # blocks: Grain asks for a length, and a stream has no end
 
 
@@ -274,11 +276,11 @@ def _read(source: Any, is_arrays: bool, indices: np.ndarray) -> PyTree:
     if is_arrays:
         return jax.tree.map(lambda a: np.asarray(np.take(a, indices, axis=0)), source)
     keys = indices.ravel().tolist()
-    examples = (
+    many = (
         source.__getitems__(keys) if isinstance(source, _ReadsMany) else [source[i] for i in keys]
     )
     try:
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *examples)
+        stacked = jax.tree.map(_stack, *many)
     except ValueError as error:
         raise ValueError(
             "the examples of a batch must have one structure and one shape; crop, resize or pad "
@@ -287,16 +289,25 @@ def _read(source: Any, is_arrays: bool, indices: np.ndarray) -> PyTree:
     return jax.tree.map(lambda a: a.reshape(*indices.shape, *a.shape[1:]), stacked)
 
 
+def _stack(*leaves: Any) -> np.ndarray:
+    masked = any(isinstance(leaf, np.ma.MaskedArray) for leaf in leaves)
+    stacked = np.ma.stack(leaves) if masked else np.stack(leaves)
+    if masked:
+        examples.count(stacked, "a batch of the source")  # refuses masked entries
+    return np.asarray(stacked)
+
+
 def _common_length(arrays: PyTree) -> int:
+    is_list = lambda node: isinstance(node, list)
+    if any(map(is_list, jax.tree.leaves(arrays, is_leaf=is_list))):
+        raise TypeError(
+            "a dict or tuple as a source must hold NumPy arrays, examples first, but a list is in "
+            "it: make one array of its examples with numpy.stack, or a tuple of its arrays."
+        )
     leaves = jax.tree.leaves(arrays)
     if not leaves or not all(isinstance(a, np.ndarray) and a.ndim for a in leaves):
         raise TypeError("a dict or tuple as a source must hold NumPy arrays, examples first.")
-    if len({len(a) for a in leaves}) > 1:
-        raise ValueError(
-            "the arrays of a source must have as many examples each, got "
-            f"{', '.join(str(len(a)) for a in leaves)}."
-        )
-    return len(leaves[0])
+    return examples.count(arrays, "source")
 
 
 def _checksum(example: PyTree) -> int:

@@ -10,6 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Int, Key
 
+from genmix import examples
 from genmix.nets import ConvEncoder
 from genmix.objectives import Term
 from genmix.runs import run_directory
@@ -61,10 +62,7 @@ def train(
             that other arguments made.
     """
     images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
-    if len(images) != len(labels):
-        raise ValueError(
-            f"there must be as many labels as images, got {len(labels)} for {len(images)}."
-        )
+    examples.count((images, labels), "(images, labels)")
     if directory is not None:
         digest = hashlib.sha256(np.asarray(images).tobytes() + np.asarray(labels).tobytes())
         made_by = {
@@ -96,9 +94,10 @@ def train(
 def accuracy(
     classifier: Classifier,
     images: Float[ArrayLike, "n height width channels"],
-    labels: Int[ArrayLike, " n"],
+    labels: Int[ArrayLike, " labels"],
 ) -> float:
     """Share of images whose most probable class is their label."""
+    examples.count((images, labels), "(images, labels)")
     return float(np.mean(np.argmax(seen(classifier, images)[1], axis=1) == np.asarray(labels)))
 
 

@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import ArrayLike, Int
 
+from genmix import examples
+
 
 def majority(
     clusters: Int[ArrayLike, " n"], labels: Int[ArrayLike, " _"], num_clusters: int
@@ -10,8 +12,8 @@ def majority(
     """The most frequent label of each cluster; of an empty one, that of all events.
 
     Raises:
-        ValueError: if there are no events, not as many labels, or a cluster is not in
-            0 .. num_clusters - 1.
+        ValueError: if there are no events, not as many labels, a label is no whole number from 0
+            on, or a cluster is not in 0 .. num_clusters - 1.
     """
     clusters, labels = np.asarray(clusters), np.asarray(labels)
     if not len(clusters) or clusters.shape != labels.shape:
@@ -23,6 +25,10 @@ def majority(
         raise ValueError(
             f"clusters must be in 0 .. {num_clusters - 1}, got {clusters.min()} to "
             f"{clusters.max()}."
+        )
+    if labels.dtype.kind not in "iu" or labels.min() < 0:
+        raise ValueError(
+            f"labels must be whole numbers from 0 on, got {labels.min()} of dtype {labels.dtype}."
         )
     counts = np.zeros((num_clusters, labels.max() + 1), int)
     np.add.at(counts, (clusters, labels), 1)
@@ -45,13 +51,14 @@ def error(
     clusters: Int[ArrayLike, " n"],
     labels: Int[ArrayLike, " _"],
     test_clusters: Int[ArrayLike, " m"],
-    test_labels: Int[ArrayLike, " m"],
+    test_labels: Int[ArrayLike, " _"],
 ) -> float:
     """Share of test events that are not of the most frequent training label of their cluster.
 
     Source: in the manner of Makhzani et al. (2016), arXiv:1511.05644, section 6.
     """
     test_clusters = np.asarray(test_clusters)
+    examples.count((test_clusters, test_labels), "the clusters and labels of the test")
     num_clusters = int(max(np.max(clusters), np.max(test_clusters))) + 1
     named = majority(clusters, labels, num_clusters)
     return float(np.mean(named[test_clusters] != np.asarray(test_labels)))

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PyTree
 
+from genmix import examples
+
 
 def conservative_log_likelihood(
     part: Any, states: PyTree, x: PyTree, *, rows_per_chunk: int = 1_000_000
@@ -27,11 +29,12 @@ def conservative_log_likelihood(
         rows_per_chunk: bounds memory: how many pairs of an event and a state go together.
 
     Raises:
-        ValueError: if there are no states, or rows_per_chunk < 1.
+        ValueError: if there are no states, rows_per_chunk < 1, or arrays differ in length.
 
     Source: Bengio, Yao & Cho (2013), arXiv:1311.6184, algorithm 1.
     """
-    num_states = len(jax.tree.leaves(states)[0])
+    num_states = examples.count(states, "states")
+    examples.count(x)
     for name, value in (("the number of states", num_states), ("rows_per_chunk", rows_per_chunk)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}.")

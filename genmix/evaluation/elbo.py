@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix import examples
 from genmix.families import weigh
 from genmix.nets import state
 
@@ -70,11 +71,12 @@ def elbo(
         rows_per_chunk: bounds memory: how many pairs of an event and a draw go together.
 
     Raises:
-        ValueError: if num_samples or rows_per_chunk is not positive, or there are no events.
+        ValueError: if num_samples or rows_per_chunk is not positive, there are no events, or the
+            arrays of x differ in length.
 
     Source: Kingma & Welling (2014), arXiv:1312.6114, equation 3.
     """
-    num_events = jax.tree.leaves(x)[0].shape[0]
+    num_events = examples.count(x)
     for name, value in (
         ("num_samples", num_samples),
         ("rows_per_chunk", rows_per_chunk),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from genmix import sharding
+from genmix import examples, sharding
 from genmix.bounds.log_weight import map_particles
 from genmix.families import weigh
 from genmix.nets import state
@@ -97,11 +97,12 @@ def log_likelihood(
         num_particles: k; for an exact density 1 is enough.
 
     Raises:
-        ValueError: if num_particles or rows_per_chunk is not positive, or there are no events.
+        ValueError: if num_particles or rows_per_chunk is not positive, there are no events, or the
+            arrays of x differ in length.
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.1.
     """
-    num_events = jax.tree.leaves(x)[0].shape[0]
+    num_events = examples.count(x)
     for name, value in (
         ("num_particles", num_particles),
         ("rows_per_chunk", rows_per_chunk),

@@ -102,7 +102,7 @@ def sandwich(
     lower = elbo(elbo_key, model, x)
     iwae = log_likelihood(iwae_key, model, x, num_particles=num_particles)
     x = jax.tree.map(jnp.asarray, x)
-    keys = jax.random.split(ais_key, jax.tree.leaves(x)[0].shape[0])
+    keys = jax.random.split(ais_key, len(iwae.log_px))
     ais = np.asarray(_forward(keys, state.evaluating(model), x, annealing))
     rates = np.sum(lower.rates, axis=1)
     return Sandwich(Bound(lower.log_likelihood - rates), Bound(iwae.log_px), Bound(ais))

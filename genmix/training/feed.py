@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from genmix import sharding
+from genmix import examples, sharding
 
 
 @runtime_checkable
@@ -31,8 +31,9 @@ class InMemory:
 
     gives_batches = False
 
-    def __init__(self, examples: PyTree):
-        self._examples = sharding.replicated(jax.tree.map(jnp.asarray, examples))
+    def __init__(self, arrays: PyTree):
+        examples.count(arrays, "data")
+        self._examples = sharding.replicated(jax.tree.map(jnp.asarray, arrays))
 
     def take(self, num_rounds: int) -> PyTree:
         del num_rounds

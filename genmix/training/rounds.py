@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Int, Key, PyTree
 
-from genmix import sharding
+from genmix import examples, sharding
 from genmix.nets import state as net_state
 from genmix.training import batches
 from genmix.training.player import Player
@@ -102,7 +102,7 @@ def _in_parts(value_and_grad: Callable[..., Any], size: int) -> Callable[..., An
     """Averages over parts of the batch, which are evaluated one after the other."""
 
     def parts(parameters, key, batch):
-        length = jax.tree.leaves(batch)[0].shape[0]
+        length = examples.count(batch, "batch")
         if length % size:
             raise ValueError(
                 f"batch_size must be a multiple of examples_at_once, {size}; got {length}."
@@ -229,7 +229,7 @@ def compile_rounds(
             batch_of, places = (lambda batch: batch), jax.tree.map(by_round, data)
         else:
             batch_of = lambda index: jax.tree.map(lambda a: a[index], data)
-            num_examples = jax.tree.leaves(data)[0].shape[0]
+            num_examples = examples.count(data, "data")
             first = state.round * moves_per_round
             places = by_round(
                 batches.indices(state.order_key, first, num_batches, batch_size, num_examples)

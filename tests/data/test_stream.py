@@ -226,7 +226,10 @@ def test_positions_of_other_streams_are_refused(other, reason):
         ({"shard": (-1, 5)}, r"shard must be .* got \(-1, 5\)"),
         ({"shard": (0, 2)}, "count must divide batch_size, 5"),
         ({"num_workers": 1}, "arrays are read by threads, .* num_workers must be 0, got 1"),
-        ({"source": (LABELS, LABELS[1:])}, "as many examples each, got 23, 22"),
+        (
+            {"source": (LABELS, LABELS[1:])},
+            r"got source\[0\] 23, source\[1\] 22",
+        ),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
@@ -238,6 +241,25 @@ def test_options_out_of_range_are_refused(options, message):
 def test_containers_of_something_else_than_arrays_are_refused(source):
     with pytest.raises(TypeError, match="a dict or tuple as a source must hold NumPy arrays"):
         make(source)
+
+
+def test_a_list_of_examples_is_not_read_row_by_row():
+    with pytest.raises(TypeError, match=r"but a list is in it: make one array .* numpy\.stack"):
+        make({"image": [np.zeros((8, 3))] * 23})
+
+
+def test_masked_entries_are_not_read_as_data():
+    whole, mask = np.zeros((23, 2)), np.arange(46).reshape(23, 2) == 45
+    masked = np.ma.masked_array(whole, mask)
+    for source in (masked, {"x": masked}):
+        with pytest.raises(ValueError, match=r"source.* has masked entries, .* \(array\.filled"):
+            make(source)
+    blocks = make(list(masked), batch_size=23).blocks(1)
+    with pytest.raises(ValueError, match="a batch of the source has masked entries"):
+        next(blocks)
+    unmasked = np.ma.masked_array(whole, False)
+    np.testing.assert_array_equal(next(make(unmasked).blocks(1)), np.zeros((1, 5, 2)))
+    np.testing.assert_array_equal(next(make(list(unmasked)).blocks(1)), np.zeros((1, 5, 2)))
 
 
 @pytest.mark.parametrize(
