@@ -10,27 +10,25 @@ al. (2016), arXiv:1511.05644.
 
 import dataclasses
 import math
-import time
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import divergences, evaluation
 from genmix.data import grey
 from genmix.data.grey import Images
-from genmix.evaluation import classifier, pictures, sample_quality
+from genmix.evaluation import pictures, sample_quality
 from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, FixedScale
 from genmix.objectives import Term, adversarial, autoencoding, comparison
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 
 class Weights(NamedTuple):
@@ -38,7 +36,7 @@ class Weights(NamedTuple):
 
     pixels: float = 1.0
     features: float = 0.0
-    data: float = 0.0  # of the critic that compares images with means given z of the prior
+    data: float = 0.0  # of the critic of images
     latent: float = 0.0  # of the critic that compares the aggregated posterior with the prior
 
 
@@ -50,44 +48,28 @@ MODELS: dict[Name, Weights] = {
     "+ data + latent": Weights(data=20.0, latent=5.0),
     "VAE-GAN": Weights(pixels=0.0, features=1.0, data=20.0),
 }
+JUDGED = {"means": comparison.decoded, "samples": comparison.data}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """The likelihood of grey images is normal, with one scale for all pixels."""
 
-    model: tuple[Name, ...] = tuple(MODELS)
+    model: study.Each[Name] = tuple(MODELS)
     dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
-    data_dir: Path | None = None
-    """Folder that holds mnist/, ...; the digits need none."""
-    scale: float = 0.1
+    judged: Literal["means", "samples"] = "means"
+    """What of x given z of the prior the critic of images compares with images."""
+    scale: study.Positive = 0.1
     """Standard deviation of a pixel given z, for images in [0, 1]."""
-    latent: int = 8
+    latent: study.Count = 8
     """Dimensions of z."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the two hidden layers; 200 for the digits, 500 for larger images."""
-    steps: int = 5000
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    """Of all players at the start; it falls to zero along a cosine."""
-    samples: int = 2000
-    """Drawn for the table, at least 4."""
-    particles: int = 500
+    batch_size: study.Count = 64
+    samples: Annotated[int, study.at_least(4)] = 2000  # for 3 neighbours
+    """Drawn for the table."""
+    particles: study.Count = 500
     """Particles of the NLL estimate."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/vae_gan/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-
-    def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("latent", "hidden", "steps", "batch_size", "particles"),
-            positive=("scale", "learning_rate"),
-            names=("model",),
-            at_least={"samples": 4},  # for 3 neighbours
-        )
 
 
 class ImageCritic(nnx.Module):
@@ -130,16 +112,16 @@ def build(config: Config, source: Images) -> Game:
     return Game(model, images, MLP(config.latent, (hidden, hidden), 1, **relu))
 
 
-def games(weights: Weights) -> dict[str, tuple[float, comparison.Comparison, Any]]:
+def games(config: Config, weights: Weights) -> dict[str, tuple[float, comparison.Comparison, Any]]:
     """The critics that take part: weight, what is compared, and which critic it is."""
     both = {
-        "images": (weights.data, comparison.decoded, lambda game: game.images),
+        "images": (weights.data, JUDGED[config.judged], lambda game: game.images),
         "latents": (weights.latent, comparison.latent, lambda game: game.latents),
     }
     return {name: entry for name, entry in both.items() if entry[0]}
 
 
-def objective(weights: Weights) -> Term:
+def objective(config: Config, weights: Weights) -> Term:
     """What the VAE minimises."""
     of, losses = model_of, divergences.gan.non_saturating
     term = autoencoding.rate(of)
@@ -149,117 +131,100 @@ def objective(weights: Weights) -> Term:
         features = ImageCritic.features
         seen = adversarial.feature_likelihood(features, of=of, by=lambda game: game.images)
         term += weights.features * seen
-    for weight, compared, by in games(weights).values():
+    for weight, compared, by in games(config, weights).values():
         term += weight * adversarial.generator(compared, losses, of=of, by=by)
     return term
 
 
 def players(config: Config, weights: Weights) -> list[Player]:
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     losses = divergences.gan.non_saturating
-    adam = optax.adam(learning_rate, b1=0.5, b2=0.99)
+    adam = optax.adam(config.falling(), b1=0.5, b2=0.99)
     team = []
-    for name, (_, compared, by) in games(weights).items():
+    for name, (_, compared, by) in games(config, weights).items():
         options: dict[str, Any] = {"of": model_of, "by": by}
         loss = adversarial.critic(compared, losses, **options)
         loss += 0.1 * adversarial.r1(compared, **options)
         team.append(Player(name=name, owns=(name,), loss=loss, optimizer=adam))
-    model = Player(name="model", owns=("model",), loss=objective(weights), optimizer=adam)
-    return [*team, model]
-
-
-def train(config: Config, name: Name, source: Images, directory: Path) -> Fit:
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        average_decay=0.999,
-        rounds_per_call=max(config.steps // 20, 1),
-        directory=directory,
-        resume=config.resume,
-        label=name,
-    )
-    x = jnp.asarray(source.train, jnp.float32)
-    team = players(config, MODELS[name])
-    return fit(jax.random.key(config.seed), build(config, source), team, x, plan)
+    loss = objective(config, weights)
+    return [*team, Player(name="model", owns=("model",), loss=loss, optimizer=adam)]
 
 
 def evaluate(
-    config: Config, model: LatentVariableModel, source: Images, judge: classifier.Classifier
-) -> tuple[dict[str, Any], jax.Array]:
+    config: Config, model: LatentVariableModel, source: Images, judge: study.Judge
+) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit; means as samples."""
     elbo_key, nll_key, draw_key, part_key = jax.random.split(jax.random.key(config.seed + 1), 4)
     x = jnp.asarray(source.test, jnp.float32)
     bound = evaluation.elbo(elbo_key, model, x, num_samples=20)
     parts = evaluation.decomposition(part_key, model, x, num_samples=4)
     nll = evaluation.log_likelihood(nll_key, model, x, num_particles=config.particles)
-    decode = lambda key: model.decode(model.prior.sample(key))
-    samples = jax.jit(jax.vmap(decode))(jax.random.split(draw_key, config.samples))
-    quality = sample_quality.of_images(judge, samples, source.test)
-    figures = {
+    samples = means(draw_key, model, config.samples)
+    quality = sample_quality.of_images(judge.classifier, samples, source.test)
+    return {
         "log_likelihood": bound.elbo + bound.rate,
         "rate": bound.rate,
         "information": float(parts.information),
         "marginal_kl": float(parts.marginal_kl),
         "nll": nll.nll,
         "nll_standard_error": nll.standard_error,
+        **quality._asdict(),
     }
-    return figures | quality._asdict(), samples
 
 
-def save_pictures(
-    out: Path, source: Images, models: dict[str, LatentVariableModel], samples: list[jax.Array]
-) -> None:
+def means(key: jax.Array, model: LatentVariableModel, num_samples: int) -> jax.Array:
+    """Of x given z of the prior."""
+    decode = lambda key: model.decode(model.prior.sample(key))
+    return jax.jit(jax.vmap(decode))(jax.random.split(key, num_samples))
+
+
+def draw(config: Config, source: Images, out: Path, models: list[LatentVariableModel]) -> None:
     """Two rows of samples for each model; a row of images, and one of each model's versions."""
-    pictures.save_samples(out / "samples.png", np.concatenate([x[:20] for x in samples]))
+    samples = [means(config.key, model, 20) for model in models]
+    pictures.save_samples(out / "samples.png", np.concatenate(samples))
     x = jnp.asarray(source.test[:10], jnp.float32)
-    again = [jax.vmap(model.decode)(jax.vmap(model.posterior.mean)(x)) for model in models.values()]
+    again = [jax.vmap(model.decode)(jax.vmap(model.posterior.mean)(x)) for model in models]
     pictures.save_samples(out / "reconstructions.png", jnp.concatenate([x, *again]))
 
 
-def print_table(config: Config, rows: list[dict[str, Any]], accuracy: float) -> None:
-    columns = ("log p(x|z)", "KL", "NLL", "MODE", "Fréchet", "precision", "recall", "s")
-    title = (
-        f"{config.dataset}: test images in nats; means given z of the prior, seen by a classifier "
-        f"of accuracy {accuracy:.1%}"
+def experiment(config: Config) -> study.Study:
+    source = grey.load_images(config.dataset, config.data_dir)
+    judge = study.judge_of(config, source)
+    variant = lambda name: study.Variant(
+        name=name,
+        row={"model": name, **MODELS[name]._asdict()},
+        build=lambda: build(config, source),
+        players=players(config, MODELS[name]),
+        data=np.asarray(source.train, np.float32),
+        plan=config.plan(reports=20, average_decay=0.999),
     )
-    table = Table("model", *columns, title=title)
-    for row in rows:
-        names = ("log_likelihood", "rate", "nll", "mode_score", "frechet", "precision", "recall")
-        figures = [f"{row[name]:.2f}" for name in names]
-        table.add_row(row["model"], *figures, f"{row['train_seconds']:.0f}")
-    Console().print(table)
+    title = (
+        "{dataset}: test images in nats; means given z of the prior, seen by a classifier of "
+        "accuracy {classifier_accuracy:.1%}; a critic of images sees {judged}"
+    )
+    columns = {
+        "model": "{model}",
+        "log p(x|z)": "{log_likelihood:.2f}",
+        "KL": "{rate:.2f}",
+        "NLL": "{nll:.2f}",
+        "MODE": "{mode_score:.2f}",
+        "Fréchet": "{frechet:.2f}",
+        "precision": "{precision:.2f}",
+        "recall": "{recall:.2f}",
+        "s": "{train_seconds:.0f}",
+    }
+    facts = {"dataset": config.dataset, "nll_particles": config.particles}
+    return study.Study(
+        variants=[variant(name) for name in config.model],
+        measure=lambda it: evaluate(config, it.model.model, source, judge(it.out)),
+        draw=lambda out, found: draw(config, source, out, [it.model.model for it in found]),
+        tables=[study.Table(title, columns)],
+        facts=lambda out: facts | {"classifier_accuracy": judge(out).accuracy},
+        units="nats per image, of a density on [0, 1] a pixel; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    source = grey.load_images(config.dataset, config.data_dir)
-    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
-    out = run_directory.begin("vae_gan", config)
-    key, (train_labels, test_labels) = jax.random.key(config.seed), source.labels
-    judge = classifier.train(key, source.train, train_labels, directory=out / "classifier")
-    accuracy = classifier.accuracy(judge, source.test, test_labels)
-    rows, models, samples = [], {}, []
-    for name in config.model:
-        trained = train(config, name, source, out / name.replace(" ", ""))
-        models[name] = trained.model.model
-        figures, drawn = evaluate(config, models[name], source, judge)
-        samples.append(drawn)
-        row = {"model": name} | MODELS[name]._asdict() | figures
-        rows.append(row | {"train_seconds": trained.seconds})
-    save_pictures(out, source, models, samples)
-    print_table(config, rows, accuracy)
-    run_directory.write_results(
-        out,
-        start,
-        units="nats per image, of a density on [0, 1] a pixel; seconds",
-        dataset=config.dataset,
-        nll_particles=config.particles,
-        classifier_accuracy=accuracy,
-        seed=config.seed,
-        rows=rows,
-    )
-    print(f"pictures and figures: {out}")
-    return rows
+    return study.run("vae_gan", config, experiment)
 
 
 if __name__ == "__main__":

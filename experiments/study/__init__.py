@@ -1,0 +1,81 @@
+"""One mechanism for all experiments: each states what is compared, and what is said of it.
+
+An experiment is a module with its settings, and a function from them to a `Study`:
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Config(study.OnImages):       # or study.Training, study.Settings, for less
+        model: study.Each[Name] = ("VAE", "IWAE")      # types with ranges: see study.settings
+        latent: study.Count = 10
+
+    def experiment(config: Config) -> study.Study:
+        dataset = config.load()         # may refuse: nothing is written yet
+        variant = lambda name: study.Variant(
+            name=name,                  # of its folder, and of the progress bar
+            row={"model": name},        # what its row starts with
+            build=lambda: build(config, dataset),
+            players=players(config, name),
+            data=dataset.train,
+            plan=config.plan(),
+        )
+        return study.Study(
+            variants=[variant(name) for name in config.model],
+            measure=lambda result: figures(config, dataset, result.model),
+            draw=lambda out, results: study.save_curves(out, results, "elbo", "training ELBO"),
+            tables=[study.Table("{dataset}: nats", {"model": "{model}", "NLL": "{nll:.2f}"})],
+            facts={"dataset": dataset.name},
+            units="nats per image; seconds",
+        )
+
+    def main(config: Config) -> list[dict[str, Any]]:
+        return study.run("name", config, experiment)
+
+    if __name__ == "__main__":
+        command_line.run(main, Config)
+
+The study tries every variant on shapes, makes the directory, trains what is not trained yet, and
+measures, draws, prints and writes. What is not a game of players is a `study.Computation`.
+"""
+
+from experiments.study.judge import Judge, judge_of
+from experiments.study.settings import (
+    LOCAL,
+    AnyDataset,
+    Count,
+    Each,
+    NotNegative,
+    OnImages,
+    Positive,
+    Rule,
+    Settings,
+    Share,
+    Training,
+    at_least,
+)
+from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
+from experiments.study.table import Row, Table
+
+__all__ = [
+    "LOCAL",
+    "AnyDataset",
+    "Computation",
+    "Count",
+    "Each",
+    "Judge",
+    "NotNegative",
+    "OnImages",
+    "Positive",
+    "Result",
+    "Row",
+    "Rule",
+    "Settings",
+    "Share",
+    "Study",
+    "Table",
+    "Training",
+    "Variant",
+    "at_least",
+    "check",
+    "judge_of",
+    "run",
+    "save_curves",
+]
