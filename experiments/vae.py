@@ -6,23 +6,19 @@ two-dimensional manifold of Kingma & Welling (2014), appendix A, and a map of th
 
 import dataclasses
 import math
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
-from genmix.evaluation import pictures
+from genmix.evaluation import latent_pictures, pictures
 from genmix.families import (
     Bernoulli,
     DiscretizedLogistic,
@@ -32,67 +28,45 @@ from genmix.families import (
 )
 from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
 from genmix.objectives import Rate
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
-STEPS_BETWEEN = 9  # pictures between the two ends of an interpolation
-MOST_ROWS = 10  # dimensions that a traversal shows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """The decoder says what a pixel is: a bit, a real number, or one of the grey levels."""
 
-    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
-        "digits"
-    )
-    """tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md)."""
-    data_dir: Path | None = None
-    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
     network: Literal["mlp", "conv"] = "mlp"
     """Two hidden layers, or two convolutions of stride 2 and their transposes."""
     decoder: Literal["bernoulli", "normal", "discretized-logistic"] = "bernoulli"
     """bernoulli takes binarized images; normal, grey levels with uniform noise added to them,
     brought to [0, 1]; discretized-logistic, the levels themselves."""
-    latent: int = 10
+    latent: study.Count = 10
     """Dimensions of z."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the hidden layers of mlp; 100 for the digits, 400 for larger images."""
-    rate_beta: float = 1.0
+    rate_beta: study.NotNegative = 1.0
     """Weight of the rate, the KL term, in training."""
-    rate_warm_up: int = 0
+    rate_warm_up: study.NotNegativeCount = 0
     """Steps over which the weight rises from 0."""
-    rate_free_nats: float = 0.0
+    rate_free_nats: study.NotNegative = 0.0
     """Nats that each dimension of z may cost without being pressed further."""
     rate_analytic: bool = True
     """KL in closed form; if not, from the sampled z."""
-    steps: int = 10_000
-    batch_size: int = 50
-    learning_rate: float = 2e-3
+    steps: study.Count = 10_000
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    particles: int = 5000
+    particles: study.Count = 5000
     """Particles of the NLL estimate."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/vae/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        counts = ("latent", "steps", "batch_size", "particles", "hidden")
-        command_line.require(self, counts=counts, positive=("learning_rate",))
-        for name in ("rate_beta", "rate_warm_up", "rate_free_nats"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
 
 
 def load(config: Config) -> Dataset:
     """Bits for a Bernoulli decoder, grey levels for the others."""
     if config.decoder == "bernoulli":
-        dataset = data.load(config.dataset, config.data_dir)
+        dataset = config.load()
         if dataset.num_levels != 2:
             raise ValueError(
                 f"{dataset.name} has {dataset.num_levels} grey levels, and a bernoulli decoder "
@@ -104,7 +78,7 @@ def load(config: Config) -> Dataset:
             f"{config.dataset} has bits and no grey levels, which a {config.decoder} decoder is "
             f"for: use --decoder bernoulli, or one of {', '.join(grey.NAMES)}."
         )
-    return grey.load_grey(config.dataset, config.data_dir)
+    return data.thinned(grey.load_grey(config.dataset, config.data_dir), config.limit)
 
 
 def transform(config: Config, dataset: Dataset) -> Callable[..., jax.Array] | None:
@@ -152,24 +126,12 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     )
 
 
-def train(config: Config, dataset: Dataset, directory: Path) -> Fit:
+def player(config: Config) -> Player:
     beta = config.rate_beta
     if config.rate_warm_up:
         beta = optax.linear_schedule(0.0, config.rate_beta, config.rate_warm_up)
     rate = Rate(beta=beta, free_nats=config.rate_free_nats, analytic=config.rate_analytic)
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(learning_rate))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=transform(config, dataset),
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=f"VAE ({config.network}, {config.decoder})",
-    )
-    return fit(jax.random.key(config.seed), build(config, dataset), [player], dataset.train, plan)
+    return Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(config.falling()))
 
 
 @jax.jit
@@ -185,18 +147,6 @@ def reconstruction(key: jax.Array, model: LatentVariableModel, x: jax.Array) -> 
     return jnp.mean(jax.lax.map(lambda pair: one(*pair), (keys, x), batch_size=100))
 
 
-def independent_pixels(config: Config, dataset: Dataset) -> float:
-    """NLL of the model of independent pixels, of the same kind of x, in nats."""
-    train, test = dataset.train, dataset.test
-    if dataset.num_levels == 2:
-        return float(-np.mean(evaluation.baselines.independent_bernoulli(train, test)))
-    levels = dataset.num_levels
-    log_px = evaluation.baselines.independent_histogram(train, test, num_levels=levels)
-    # A level's probability is spread evenly over an interval of length 1 / num_levels.
-    height = math.log(levels) if config.decoder == "normal" else 0.0
-    return float(-np.mean(log_px)) - math.prod(test.shape[1:]) * height
-
-
 def bits_per_dim(config: Config, dataset: Dataset, nll: float) -> float | None:
     """Of grey levels; for densities an upper bound, since the noise need not be the best."""
     dims = math.prod(dataset.test.shape[1:])
@@ -205,11 +155,19 @@ def bits_per_dim(config: Config, dataset: Dataset, nll: float) -> float | None:
     return None if dataset.num_levels == 2 else evaluation.bits_per_dim(-nll, dims)
 
 
+def independent_pixels(config: Config, dataset: Dataset) -> float:
+    """NLL of the model of independent pixels, of the same kind of x, in nats."""
+    # A level's probability is spread evenly over an interval of length 1 / num_levels.
+    height = math.log(dataset.num_levels) if config.decoder == "normal" else 0.0
+    dims = math.prod(dataset.test.shape[1:])
+    return evaluation.baselines.independent_pixels(dataset)["nll"] - dims * height
+
+
 def evaluate(
     config: Config, dataset: Dataset, model: LatentVariableModel, x: jax.Array
 ) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit."""
-    nll_key, unit_key, draw_key = jax.random.split(jax.random.key(config.seed), 3)
+    nll_key, unit_key, draw_key = jax.random.split(config.key, 3)
     likelihood = evaluation.log_likelihood(nll_key, model, x, num_particles=config.particles)
     log_px_given_z = float(reconstruction(draw_key, model, x))
     rates = evaluation.rates(model, x)
@@ -228,118 +186,80 @@ def evaluate(
     }
 
 
-def draw(
-    config: Config, dataset: Dataset, model: LatentVariableModel, x: jax.Array, out: Path
-) -> list[str]:
-    """Pictures of means of x given z; the names of their files."""
+def draw(config: Config, dataset: Dataset, x: jax.Array, result: study.Result) -> None:
+    """Pictures of means of x given z."""
+    model, out = result.model, result.out
     top = dataset.num_levels - 1 if config.decoder == "discretized-logistic" else 1
     decode = jax.jit(lambda z: jax.lax.map(model.decode, z, batch_size=50) / top)
     means = jax.jit(jax.vmap(model.posterior.mean))(x)
-    z = jax.vmap(model.prior.sample)(jax.random.split(jax.random.key(config.seed), 100))
+    z = jax.vmap(model.prior.sample)(jax.random.split(config.key, 100))
     pictures.save_samples(out / "samples.png", decode(z))
     pictures.save_reconstructions(out / "reconstructions.png", x[:50] / top, decode(means[:50]))
-    draw_interpolations(out / "interpolations.png", decode, x / top, means)
-    draw_traversal(out / "traversal.png", decode, means[0], evaluation.rates(model, x))
-    names = ["samples.png", "reconstructions.png", "interpolations.png", "traversal.png"]
+    latent_pictures.save_interpolations(out / "interpolations.png", decode, x / top, means)
+    costly = np.argsort(-evaluation.rates(model, x))[:10]  # those that cost most first
+    latent_pictures.save_traversal(out / "traversal.png", decode, means[0], costly)
+    study.save_curves(out, [result], "elbo", "training ELBO (nats)")
     if config.latent == 2:
-        draw_manifold(out / "manifold.png", decode)
-        pictures.save_scatter(
-            out / "posterior_means.png",
-            means,
-            dataset.test_labels,
-            x_label="$z_1$",
-            y_label="$z_2$",
-        )
-        names += ["manifold.png", "posterior_means.png"]
-    return names
+        latent_pictures.save_manifold(out / "manifold.png", decode)
+        path, labels = out / "posterior_means.png", dataset.test_labels
+        pictures.save_scatter(path, means, labels, x_label="$z_1$", y_label="$z_2$")
 
 
-Decode = Callable[[jax.Array], jax.Array]
-
-
-def draw_interpolations(path: Path, decode: Decode, x: jax.Array, means: jax.Array) -> None:
-    """A row for each pair of images: the first, means along the line between their z, the last."""
-    pairs = min(len(x) // 2, 10)
-    first, last = means[:pairs, None], means[pairs : 2 * pairs, None]
-    weight = jnp.linspace(0, 1, STEPS_BETWEEN)[None, :, None]
-    line = (1 - weight) * first + weight * last
-    between = decode(line.reshape(-1, line.shape[-1]))
-    between = between.reshape(pairs, STEPS_BETWEEN, *x.shape[1:])
-    rows = jnp.concatenate([x[:pairs, None], between, x[pairs : 2 * pairs, None]], axis=1)
-    pictures.save_samples(path, rows.reshape(-1, *x.shape[1:]), columns=STEPS_BETWEEN + 2)
-
-
-def draw_traversal(path: Path, decode: Decode, mean: jax.Array, rates: np.ndarray) -> None:
-    """A row for each dimension of z, those that cost most first: it goes from -2.5 to 2.5.
-
-    The other dimensions stay at the posterior mean of the first test image.
-    """
-    order = np.argsort(-rates)[:MOST_ROWS]
-    values = jnp.linspace(-2.5, 2.5, STEPS_BETWEEN + 2)
-    row = lambda i: jax.vmap(lambda value: mean.at[i].set(value))(values)
-    images = decode(jnp.concatenate([row(i) for i in order]))
-    pictures.save_samples(path, images, columns=len(values))
-
-
-def draw_manifold(path: Path, decode: Decode, size: int = 20) -> None:
-    """Means over a grid of z whose coordinates are quantiles of the prior, z_2 upwards."""
-    quantiles = jax.scipy.stats.norm.ppf((jnp.arange(size) + 0.5) / size)
-    z1, z2 = jnp.meshgrid(quantiles, quantiles[::-1])
-    images = decode(jnp.stack([z1.reshape(-1), z2.reshape(-1)], axis=1))
-    pictures.save_samples(path, images, columns=size)
-
-
-def print_table(config: Config, dataset: Dataset, values: dict[str, Any]) -> None:
-    unit = "nats per image"
+def quantities(config: Config, dataset: Dataset, rows: Sequence[study.Row]) -> list[dict[str, str]]:
+    """The one row as a column."""
+    values, unit, bits = rows[0], "nats per image", "bits per pixel"
     if config.decoder == "normal":
         unit = f"nats, density on [0, 1]^{math.prod(dataset.test.shape[1:])}"
-    table = Table(title=f"{dataset.name}, {len(dataset.test)} test images: {config.network} VAE")
-    table.add_column("quantity")
-    table.add_column("value", justify="right")
-    table.add_column("unit")
-    error = f"{values['nll']:.2f} ± {values['nll_standard_error']:.2f}"
-    for name, value in (
-        ("ELBO", f"{values['elbo']:.2f}"),
-        ("  E log p(x | z)", f"{values['reconstruction']:.2f}"),
-        ("  rate KL(q(z | x) || p(z))", f"{values['rate']:.2f}"),
-        (f"NLL, {config.particles} particles", error),
-        ("  of independent pixels", f"{values['independent_pixels_nll']:.2f}"),
-    ):
-        table.add_row(name, value, "nats per image" if "rate" in name else unit)
+    lines = [
+        ("ELBO", "{elbo:.2f}", unit),
+        ("  E log p(x | z)", "{reconstruction:.2f}", unit),
+        ("  rate KL(q(z | x) || p(z))", "{rate:.2f}", "nats per image"),
+        (f"NLL, {config.particles} particles", "{nll:.2f} ± {nll_standard_error:.2f}", unit),
+        ("  of independent pixels", "{independent_pixels_nll:.2f}", unit),
+    ]
     if values["bits_per_dim"] is not None:
-        bound = "bits per pixel" + (", at most" if config.decoder == "normal" else "")
-        table.add_row("bits/dim", f"{values['bits_per_dim']:.3f}", bound)
-        bits = values["independent_pixels_bits_per_dim"]
-        table.add_row("  of independent pixels", f"{bits:.3f}", "bits per pixel")
-    table.add_row("active units", f"{values['active_units']} of {config.latent}", "dimensions of z")
-    table.add_row("training", f"{values['train_seconds']:.1f}", "seconds")
-    Console().print(table)
+        at_most = ", at most" if config.decoder == "normal" else ""
+        lines.append(("bits/dim", "{bits_per_dim:.3f}", bits + at_most))
+        lines.append(("  of independent pixels", "{independent_pixels_bits_per_dim:.3f}", bits))
+    lines.append(("active units", f"{{active_units}} of {config.latent}", "dimensions of z"))
+    lines.append(("training", "{train_seconds:.1f}", "seconds"))
+    return [
+        {"quantity": name, "value": form.format_map(values), "unit": of} for name, form, of in lines
+    ]
 
 
-def main(config: Config) -> dict[str, Any]:
-    start = time.perf_counter()
+def experiment(config: Config) -> study.Study:
     dataset = load(config)
-    data.require(dataset, batch_size=config.batch_size)
-    out = run_directory.begin("vae", config)
-    trained = train(config, dataset, out)
     x = test_images(config, dataset)
-    values = evaluate(config, dataset, trained.model, x) | {"train_seconds": trained.seconds}
-    names = draw(config, dataset, trained.model, x, out)
-    curve = {"ELBO": trained.history["elbo"]}
-    pictures.save_curves(out / "curves.png", curve, x_label="step", y_label="training ELBO (nats)")
-    print_table(config, dataset, values)
-    density = " of a density of x in [0, 1]" if config.decoder == "normal" else ""
-    run_directory.write_results(
-        out,
-        start,
-        units=f"nats per image{density}; seconds",
-        dataset=dataset.name,
-        nll_particles=config.particles,
-        seed=config.seed,
-        values=values,
+    variant = study.Variant(
+        name=f"VAE ({config.network}, {config.decoder})",
+        folder="",
+        row={"model": "VAE"},
+        build=lambda: build(config, dataset),
+        players=[player(config)],
+        data=dataset.train,
+        plan=config.plan(transform=transform(config, dataset)),
     )
-    command_line.print_paths(out, *names, "curves.png")
-    return values
+    title = f"{dataset.name}, {len(dataset.test)} test images: {config.network} VAE"
+    density = " of a density of x in [0, 1]" if config.decoder == "normal" else ""
+    return study.Study(
+        variants=[variant],
+        measure=lambda result: evaluate(config, dataset, result.model, x),
+        draw_each=lambda result: draw(config, dataset, x, result),
+        tables=[
+            study.Table(
+                title,
+                {"quantity": "{quantity}", "value": "{value}", "unit": "{unit}"},
+                lambda rows: quantities(config, dataset, rows),
+            )
+        ],
+        facts={"dataset": dataset.name, "nll_particles": config.particles},
+        units=f"nats per image{density}; seconds",
+    )
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("vae", config, experiment)
 
 
 if __name__ == "__main__":

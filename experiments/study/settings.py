@@ -38,6 +38,7 @@ _Item = TypeVar("_Item")
 Count = Annotated[int, at_least(1)]
 Positive = Annotated[float, Rule(lambda value: 0 < value < math.inf, "be positive")]
 NotNegative = Annotated[float, Rule(lambda value: 0 <= value < math.inf, "not be negative")]
+NotNegativeCount = Annotated[int, Rule(lambda value: 0 <= value < 2**31, "not be negative")]
 Share = Annotated[float, Rule(lambda value: 0 <= value <= 1, "be in [0, 1]")]
 Seed = Annotated[int, Rule(lambda value: 0 <= value < 2**63, "be between 0 and 2^63 - 1")]
 # Runs are called after their numbers in the form %g.
@@ -95,7 +96,10 @@ class Training(Settings):
     def plan(self, steps: int | None = None, *, reports: int = 50, **more: Any) -> Plan:
         """As many rounds as there are steps, in so many reports."""
         rounds = self.steps if steps is None else steps
-        options = {"batch_size": self.batch_size, "rounds_per_call": max(rounds // reports, 1)}
+        options: dict[str, Any] = {
+            "batch_size": self.batch_size,
+            "rounds_per_call": max(rounds // reports, 1),
+        }
         return Plan(num_rounds=rounds, **(options | more))
 
 

@@ -16,7 +16,8 @@ from experiments.study.table import Row, Table
 from genmix import processes, sharding
 from genmix.evaluation import pictures
 from genmix.runs import run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.training import Plan, Player, fit
+from genmix.training.fit import History
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,13 +43,14 @@ class Variant:
         """One round, on shapes alone."""
         return trial.traced(self.build, self.players, self.data, self.plan)
 
-    def run(self, config: Settings, directory: Path) -> Fit:
-        """Train it, or go on with its training."""
+    def run(self, config: Settings, directory: Path) -> tuple[Any, History, float]:
+        """Train it, or go on with its training: the model, its history, and the seconds."""
         logged: dict[str, Any] = {"directory": directory, "label": self.name}
         if isinstance(config, Training):
             logged |= {"resume": config.resume, "debug": config.debug}
         plan = dataclasses.replace(self.plan, **logged)
-        return fit(config.key, self.build(), self.players, self.data, plan)
+        fitted = fit(config.key, self.build(), self.players, self.data, plan)
+        return fitted.model, fitted.history, fitted.seconds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,12 +63,12 @@ class Computation:
     folder: str | None = None
     timed = "seconds"
 
-    def run(self, config: Settings, directory: Path) -> Fit:
+    def run(self, config: Settings, directory: Path) -> tuple[Any, History, float]:
         """It has no history, and is computed again if the run is resumed."""
         del config
         start = time.perf_counter()
         found = jax.block_until_ready(self.compute(directory))
-        return Fit(found, None, {}, time.perf_counter() - start)
+        return found, {}, time.perf_counter() - start
 
 
 class Result(NamedTuple):
@@ -75,7 +77,7 @@ class Result(NamedTuple):
     name: str
     row: Row
     model: Any  # a variant's trained model, or what a computation found
-    history: Mapping[str, Any]
+    history: History
     seconds: float
     out: Path  # the directory of the run
     directory: Path  # its own
@@ -164,13 +166,13 @@ def _results(
     for variant in study.variants:
         if variant.name not in found:
             folder = variant.name.replace(" ", "-") if variant.folder is None else variant.folder
-            fitted = variant.run(config, out / folder)
+            model, history, seconds = variant.run(config, out / folder)
             result = Result(
                 variant.name,
                 variant.row,
-                sharding.replicated(fitted.model),
-                fitted.history,
-                fitted.seconds,
+                sharding.replicated(model),
+                history,
+                seconds,
                 out,
                 out / folder,
             )
@@ -184,7 +186,7 @@ def _results(
 
 
 def _report(
-    study: Study, config: Settings, rows: list[Row], facts: Row, out: Path, start: float
+    study: Study, config: Settings, rows: Sequence[Row], facts: Row, out: Path, start: float
 ) -> None:
     entries = {"units": study.units, **facts, "seed": config.seed, "rows": rows}
     results.write(out, start, entries)  # first: a table may be refused

@@ -48,7 +48,9 @@ def test_the_objective_is_the_weighed_sum_of_its_terms():
     """The critics' scores are 0, and the loss of a generator with that score log 2."""
     config = vae_gan.Config(**TINY)
     source = vae_gan.grey.load_images("digits")
-    term = vae_gan.objective(config, vae_gan.Weights(pixels=2.0, features=3.0, data=5.0, latent=7.0))
+    term = vae_gan.objective(
+        config, vae_gan.Weights(pixels=2.0, features=3.0, data=5.0, latent=7.0)
+    )
 
     @jax.jit
     def evaluate(x):
