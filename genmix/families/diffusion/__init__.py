@@ -1,0 +1,1 @@
+"""Diffusions: densities that are learned by removing noise, as parts."""
