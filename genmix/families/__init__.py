@@ -8,6 +8,14 @@ from genmix.families.autoregressive.levels import (
     LogisticMixtureLevels,
 )
 from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
+from genmix.families.diffusion.chain import DiffusionChain
+from genmix.families.diffusion.ddim import DDIM
+from genmix.families.diffusion.denoiser import Denoiser
+from genmix.families.diffusion.diffusion import Diffusion
+from genmix.families.diffusion.discrete import DiscreteDiffusion
+from genmix.families.diffusion.guidance import Guided
+from genmix.families.diffusion.multiplication import Multiplied
+from genmix.families.diffusion.probability_flow import ProbabilityFlow
 from genmix.families.explicit.bernoulli import Bernoulli
 from genmix.families.explicit.categorical import Categorical
 from genmix.families.explicit.discretized_logistic import DiscretizedLogistic
@@ -35,14 +43,19 @@ from genmix.families.latent.vamp_prior import VampModel, VampPrior
 from genmix.families.weigh import log_weight
 
 __all__ = [
+    "DDIM",
     "Autoencoder",
     "Autoregressive",
     "Bernoulli",
     "BinaryLevels",
     "Categorical",
     "CategoricalLevels",
+    "Denoiser",
     "Dequantized",
     "Deterministic",
+    "Diffusion",
+    "DiffusionChain",
+    "DiscreteDiffusion",
     "DiscretizedLogistic",
     "FactorizedNormal",
     "Flow",
@@ -50,6 +63,7 @@ __all__ = [
     "FlowPosterior",
     "FullNormal",
     "GaussianMixture",
+    "Guided",
     "Implicit",
     "Independent",
     "InputDropout",
@@ -57,7 +71,9 @@ __all__ = [
     "LogisticMixtureLevels",
     "MaskMixture",
     "MaskSampling",
+    "Multiplied",
     "OneHot",
+    "ProbabilityFlow",
     "SampledFlow",
     "StandardNormal",
     "StraightThrough",

@@ -115,6 +115,6 @@ class DiffusionChain(nnx.Module):
         self, z_t: Event, gamma_s: Level, gamma_t: Level, cond: PyTree
     ) -> tuple[Event, Array]:
         """Mean and standard deviation of p(z_s | z_t)."""
-        prediction = self.diffusion.denoiser(z_t, gamma_t, cond)
+        prediction: Prediction = self.diffusion.denoiser(z_t, gamma_t, cond)
         mean = kernel.backward_mean(*prediction, gamma_s, gamma_t)
         return mean, self.variance(z_t, gamma_s, gamma_t, cond)

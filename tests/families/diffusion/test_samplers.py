@@ -191,7 +191,7 @@ def test_the_flow_draws_from_its_density():
     assert stats.kstest(np.asarray(draws), stats.norm(scale=scale).cdf).pvalue > 1e-4
 
 
-def conditional(z, gamma, cond):
+def conditional(z, gamma, cond=None):
     """Denoiser of N(cond, 1)."""
     alpha = kernel.alpha(gamma)
     return Denoiser(lambda z, g, c: alpha * (z - alpha * c) + c, predicts_data)(z, gamma, cond)
