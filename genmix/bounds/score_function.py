@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Estimate, Weigh, particles, with_gradient_of
-from genmix.capabilities import require_log_prob
+from genmix.capabilities import constant_draw, require_log_prob
 
 LogWeights = Float[Array, " k"]
 
@@ -20,10 +20,7 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
         TypeError: if the posterior has no `log_prob`.
     """
     require_log_prob(posterior)
-    # A copy draws, since dropout counters may advance: the density must see the same network.
-    sampler = jax.tree.map(jax.lax.stop_gradient, posterior)
-    z = jax.lax.stop_gradient(sampler.sample(key, cond))
-    return z, posterior.log_prob(z, cond)
+    return constant_draw(posterior, key, cond)
 
 
 def learning_signals(

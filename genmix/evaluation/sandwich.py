@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.capabilities import ExactDensity, Samples
+from genmix.capabilities import ExactDensity, Samples, sample
 from genmix.evaluation.elbo import elbo
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families.latent.latent_variable import LatentVariableModel
@@ -152,9 +152,7 @@ class _Given:
         self._part, self._cond = part, cond
 
     def sample(self, key: Key[Array, ""]) -> PyTree:
-        if isinstance(self._part, Samples):
-            return self._part.sample(key, self._cond)
-        return self._part.sample_and_log_prob(key, self._cond)[0]
+        return sample(self._part, key, self._cond)
 
     def log_prob(self, z: PyTree) -> Float[Array, ""]:
         return self._part.log_prob(z, self._cond)

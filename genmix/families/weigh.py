@@ -5,9 +5,8 @@ from typing import Any, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.bounds import reparameterized, score_function
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import ExactDensity, Reparameterized, require_weighted
+from genmix.capabilities import ExactDensity, draw, require_weighted
 
 
 @runtime_checkable
@@ -17,13 +16,6 @@ class Layered(Protocol):
     def log_weight_terms(
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = ...
     ) -> Terms: ...
-
-
-def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Float[Array, ""]]:
-    """Draw z with log q(z | cond) in whichever way the posterior can."""
-    if isinstance(posterior, Reparameterized):
-        return reparameterized.draw(posterior, key, cond)
-    return score_function.draw(posterior, key, cond)
 
 
 def terms(

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from genmix import capabilities
+from genmix.capabilities import Proposal, Proposes, Reparameterized, SampledDensity
 from genmix.mcmc import target
 
 
@@ -32,13 +34,18 @@ class Smoothed(NamedTuple):
 
 
 def draw(
-    key: Key[Array, ""], logdensity_fn: target.LogDensity, proposal: Any, *, num_samples: int
+    key: Key[Array, ""],
+    logdensity_fn: target.LogDensity,
+    proposal: Proposal,
+    *,
+    num_samples: int,
 ) -> Draws:
     """Weighted draws.
 
     Args:
         logdensity_fn: position -> log of the target, perhaps not normalized.
-        proposal: any object with `sample_and_log_prob(key)`, or `sample(key)` and `log_prob(x)`.
+        proposal: any object with `sample_and_log_prob(key)`, or `sample(key)` and `log_prob(x)`; or
+            with `propose(key, logdensity_fn)`, which aims at the target.
 
     Raises:
         ValueError: if num_samples < 1.
@@ -46,19 +53,14 @@ def draw(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
-    has_both = hasattr(proposal, "sample_and_log_prob")
-    if not has_both and not (hasattr(proposal, "sample") and hasattr(proposal, "log_prob")):
+    if not isinstance(proposal, (Proposes, Reparameterized, SampledDensity)):
         raise TypeError(
             f"{type(proposal).__name__} cannot propose: a weight needs draws and their exact "
             "density, from sample_and_log_prob or from sample and log_prob."
         )
 
     def one(key):
-        if has_both:
-            x, log_q = proposal.sample_and_log_prob(key)
-        else:
-            x = proposal.sample(key)
-            log_q = proposal.log_prob(x)
+        x, log_q = capabilities.draw(proposal, key, log_joint=logdensity_fn)
         return Draws(x, target.value(logdensity_fn, x) - log_q)
 
     return jax.vmap(one)(jax.random.split(key, num_samples))

@@ -1,12 +1,14 @@
 """Independent Metropolis-Hastings: proposals from one distribution, such as a flow."""
 
 import dataclasses
+from types import MethodType
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
+from genmix import capabilities
 from genmix.mcmc import metropolis_hastings, target
 from genmix.mcmc.metropolis_hastings import Info
 from genmix.mcmc.record import record
@@ -26,9 +28,8 @@ class Kernel:
     """See `build`."""
 
     logdensity_fn: Any
-    sample: Any
+    draw: Any
     log_prob: Any
-    sample_and_log_prob: Any  # or None
 
     def init(self, position: PyTree) -> State:
         position = target.as_position(position, real=False)
@@ -36,10 +37,7 @@ class Kernel:
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         proposal_key, accept_key = jax.random.split(key)
-        if self.sample_and_log_prob is not None:
-            new = self._state(*self.sample_and_log_prob(proposal_key))
-        else:
-            new = self.init(self.sample(proposal_key))
+        new = self._state(*self.draw(proposal_key))
         log_ratio = new.logdensity - state.logdensity + state.log_proposal - new.log_proposal
         uniform = jax.random.uniform(accept_key)
         moved, info = metropolis_hastings.accept(uniform, log_ratio, new, state)
@@ -70,10 +68,8 @@ def build(logdensity_fn: target.LogDensity, proposal: Any) -> Kernel:
                 f"{type(proposal).__name__} cannot propose: it has no {name}, and the acceptance "
                 "ratio needs draws and their exact density."
             )
-    both = getattr(proposal, "sample_and_log_prob", None)
     return Kernel(
         target.as_pytree(logdensity_fn),
-        target.as_pytree(proposal.sample),
+        target.as_pytree(MethodType(capabilities.draw, proposal)),
         target.as_pytree(proposal.log_prob),
-        None if both is None else target.as_pytree(both),
     )

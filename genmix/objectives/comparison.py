@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix import sharding
-from genmix.capabilities import Reparameterized, Samples
+from genmix.capabilities import Proposes, Reparameterized, Samples, sample
 from genmix.nets import state
 
 
@@ -32,9 +32,9 @@ class Comparison(NamedTuple):
 
 
 def _encode(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
-    if isinstance(model.posterior, Reparameterized):
-        return model.posterior.sample_and_log_prob(key, x)[0]
-    return model.posterior.sample(key, x)
+    if isinstance(model.posterior, Proposes):  # the model knows the joint density it is aimed at
+        return model.encode(key, x)
+    return sample(model.posterior, key, x)
 
 
 def _draw_latent(model: Any, key: Key[Array, ""], x: PyTree) -> tuple[PyTree, PyTree]:
@@ -101,7 +101,7 @@ def require(comparison: Comparison, part: Any) -> None:
         )
     for role in comparison.roles:
         inner = getattr(part, role, None)
-        kinds = (Samples, Reparameterized) if role == "posterior" else (Samples,)
+        kinds = (Samples, Reparameterized, Proposes) if role == "posterior" else (Samples,)
         if not isinstance(inner, kinds):
             what = f"no {role}" if inner is None else f"a {role} without sample"
             raise TypeError(

@@ -6,7 +6,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from genmix.capabilities import Reparameterized, Samples, require_weighted
+from genmix.capabilities import Reparameterized, Samples, require_weighted, sample
 
 
 class Autoencoder(nnx.Module):
@@ -40,9 +40,7 @@ class Autoencoder(nnx.Module):
 
     def encode(self, key: Key[Array, ""], x: PyTree) -> PyTree:
         """Draw z from q(z | x)."""
-        if isinstance(self.posterior, Reparameterized):
-            return self.posterior.sample_and_log_prob(key, x)[0]
-        return self.posterior.sample(key, x)
+        return sample(self.posterior, key, x)
 
     def decode(self, z: PyTree) -> PyTree:
         """Mean of x given z."""

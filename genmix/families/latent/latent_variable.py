@@ -12,9 +12,9 @@ from genmix.capabilities import (
     ClosedKL,
     Mean,
     Reparameterized,
-    Samples,
     require_posterior,
     require_weighted,
+    sample,
 )
 from genmix.families import weigh
 
@@ -72,9 +72,7 @@ class LatentVariableModel(nnx.Module):
     def encode(self, key: Key[Array, ""], x: PyTree, cond: PyTree = None) -> PyTree:
         """Draw z from q(z | x)."""
         given = x if cond is None else (x, cond)
-        if isinstance(self.posterior, Samples):
-            return self.posterior.sample(key, given)
-        return self.posterior.sample_and_log_prob(key, given)[0]
+        return sample(self.posterior, key, given)
 
     def decode(self, z: PyTree, cond: PyTree = None) -> PyTree:
         """Mean of x given z.
