@@ -40,7 +40,7 @@ from genmix.families import (
 from genmix.nets import MLP, ConvEncoder, FixedScale, Joined, state
 from genmix.objectives import Term, adversarial, autoencoding, comparison, distances
 from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.training import Fit, Game, Plan, Player, fit
 
 Model = Literal["deterministic", "gaussian", "universal", "semi-supervised", "clustering"]
 CATEGORICAL = ("semi-supervised", "clustering")
@@ -124,19 +124,8 @@ class ClassAndStyle(nnx.Module):
         return jax.nn.softmax(self.category(h)), self.style(h)
 
 
-class Game(nnx.Module):
-    """An autoencoder, and a critic of its latents or of each part of them."""
-
-    def __init__(self, autoencoder: Autoencoder, critics: list[Any]):
-        self.autoencoder = autoencoder
-        self.critics = nnx.List(critics)
-
-
-def autoencoder_of(game: Game) -> Autoencoder:
-    return game.autoencoder
-
-
 def build(config: Config, name: str, source: Images) -> Game:
+    """An autoencoder, and a critic of its latents or of each part of them."""
     shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
     is_small = math.prod(shape) < 500
     hidden = config.hidden or (200 if is_small else 256)
@@ -170,7 +159,7 @@ def build(config: Config, name: str, source: Images) -> Game:
                 )
             ),
         )
-        return Game(model, [mlp(classes, 1), mlp(dim, 1)])
+        return Game(autoencoder=model, critics=nnx.List([mlp(classes, 1), mlp(dim, 1)]))
     dim = config.latent
     encoders = {
         "deterministic": lambda: Deterministic(mlp(shape, dim)),
@@ -184,16 +173,16 @@ def build(config: Config, name: str, source: Images) -> Game:
         likelihood=likelihood(mlp(dim, shape)),
         posterior=encoders[name](),
     )
-    return Game(model, [mlp(dim, 1)])
+    return Game(autoencoder=model, critics=nnx.List([mlp(dim, 1)]))
 
 
-def judged(name: str) -> list[tuple[comparison.Comparison, Any]]:
-    """What each critic compares, and which critic that is."""
+def judged(name: str) -> list[comparison.Comparison]:
+    """What each critic compares."""
     if name not in CATEGORICAL:
-        return [(comparison.latent, lambda game: game.critics[0])]
+        return [comparison.latent]
     of_class = comparison.part_of(comparison.latent, "class", lambda z: z[0])
     of_style = comparison.part_of(comparison.latent, "style", lambda z: z[1])
-    return [(of_class, lambda game: game.critics[0]), (of_style, lambda game: game.critics[1])]
+    return [of_class, of_style]
 
 
 def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
@@ -218,19 +207,19 @@ def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
 def players(config: Config, name: str, source: Images) -> list[Player]:
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
     adam = optax.adam(learning_rate, b1=0.5)
-    losses, of, encoder = divergences.gan.non_saturating, autoencoder_of, ("autoencoder.posterior",)
+    losses, encoder = divergences.gan.non_saturating, ("autoencoder.posterior",)
     against: list[Term] = []
     regularization: list[Term] = []
-    for compared, by in judged(name):
-        options: dict[str, Any] = {"of": of, "by": by}
-        smooth = 0.1 * adversarial.r1(compared, **options)
-        against.append(adversarial.critic(compared, losses, **options) + smooth)
-        regularization.append(adversarial.generator(compared, losses, **options))
-    added = lambda terms: functools.reduce(operator.add, terms)
-    reconstruction = autoencoding.reconstruction(of)
+    for i, compared in enumerate(judged(name)):
+        critic = f"critics.{i}"
+        smooth = 0.1 * adversarial.r1(compared, by=critic)
+        against.append(adversarial.critic(compared, losses, by=critic) + smooth)
+        regularization.append(adversarial.generator(compared, losses, by=critic))
+    added = lambda terms: functools.reduce(operator.add, terms).of("autoencoder")
+    reconstruction = autoencoding.reconstruction().of("autoencoder")
     team = [
         Player(name="critic", owns=("critics",), loss=added(against), optimizer=adam),
-        Player(name="autoencoder", owns=("autoencoder",), loss=reconstruction, optimizer=adam),
+        Player(name="autoencoder", loss=reconstruction, optimizer=adam),
         Player(name="encoder", owns=encoder, loss=added(regularization), optimizer=adam),
     ]
     if name == "semi-supervised":
@@ -282,7 +271,7 @@ def evaluate(
     x = jnp.asarray(source.test, jnp.float32)
     loss, _ = jax.jit(autoencoding.reconstruction())(model, loss_key, x, ())
     figures = {"reconstruction": -float(loss)}
-    for i, (compared, _) in enumerate(judged(name)):
+    for i, compared in enumerate(judged(name)):
         key = jax.random.fold_in(mmd_key, i)
         mmd, _ = jax.jit(distances.mmd(compared))(model, key, x[:1000], ())
         figures[f"{compared.name}_mmd"] = float(mmd)

@@ -28,7 +28,7 @@ from genmix.families import Flow, StandardNormal
 from genmix.nets import MLP
 from genmix.objectives import Term, adversarial, comparison
 from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.training import Fit, Game, Plan, Player, fit
 
 MARGIN = 0.05  # of the logit map
 NUM_POINTS = 10_000
@@ -71,18 +71,6 @@ class Config:
         )
 
 
-class Game(nnx.Module):
-    """A flow and its critic; without an adversarial term the critic stays as it is."""
-
-    def __init__(self, flow: Flow, critic: MLP):
-        self.flow = flow
-        self.critic = critic
-
-
-def flow_of(game: Game) -> Flow:
-    return game.flow
-
-
 class Source(NamedTuple):
     """Events as vectors: points, or levels of images before their noise."""
 
@@ -114,7 +102,10 @@ def load(config: Config) -> Source:
 
 
 def build(config: Config, source: Source) -> Game:
-    """Couplings with a permutation after each; images pass through a logit map."""
+    """Couplings with a permutation after each; images pass through a logit map.
+
+    Without an adversarial term the critic stays as it is.
+    """
     rngs, dim = nnx.Rngs(config.seed), source.train.shape[1]
     hidden = config.hidden or (256 if dim > 100 else 64)
     transformer = bij.Shift() if config.flow == "nice" else bij.ShiftScale()
@@ -139,12 +130,12 @@ def build(config: Config, source: Source) -> Game:
     first = source.noisy(jax.random.key(1), jnp.asarray(source.train[:1000], jnp.float32))
     flow = Flow(StandardNormal(dim), bij.initialize(bij.chain(parts), first))
     widths = (4 * hidden, 4 * hidden)
-    return Game(flow, MLP(dim, widths, 1, activation=jax.nn.relu, rngs=rngs))
+    return Game(flow=flow, critic=MLP(dim, widths, 1, activation=jax.nn.relu, rngs=rngs))
 
 
 def likelihood() -> Term:
     """Minus the mean log-likelihood, in nats."""
-    return objectives.elbo(of=flow_of, name="log_prob")
+    return objectives.elbo(name="log_prob").of("flow")
 
 
 def players(config: Config, weight: float | None, *, has_critic: bool) -> list[Player]:
@@ -153,22 +144,20 @@ def players(config: Config, weight: float | None, *, has_critic: bool) -> list[P
         optax.clip_by_global_norm(100.0),
         optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps), b1=0.5, b2=0.9),
     )
-    w1, data, of = divergences.gan.wasserstein, comparison.data, flow_of
+    w1, data = divergences.gan.wasserstein, comparison.data
     if not has_critic:
-        return [
-            Player(name="flow", owns=("flow",), loss=likelihood(), optimizer=adam(config.steps))
-        ]
-    loss = adversarial.generator(data, w1, of=of)
+        return [Player(name="flow", loss=likelihood(), optimizer=adam(config.steps))]
+    loss = adversarial.generator(data, w1).of("flow")
     if weight is not None:
         loss = loss + weight * likelihood()
+    judged = adversarial.critic(data, w1) + 10.0 * adversarial.wgan_gp(data)
     critic = Player(
         name="critic",
-        owns=("critic",),
-        loss=adversarial.critic(data, w1, of=of) + 10.0 * adversarial.wgan_gp(data, of=of),
+        loss=judged.of("flow"),
         optimizer=adam(config.steps * config.critic_steps),
         steps=config.critic_steps,
     )
-    return [critic, Player(name="flow", owns=("flow",), loss=loss, optimizer=adam(config.steps))]
+    return [critic, Player(name="flow", loss=loss, optimizer=adam(config.steps))]
 
 
 def train(config: Config, source: Source, name: str, team: list[Player], out: Path) -> Fit:

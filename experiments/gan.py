@@ -35,7 +35,7 @@ from genmix.nets import (
 )
 from genmix.objectives import Term, adversarial, comparison
 from genmix.runs import command_line, run_directory, run_log
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Game, Plan, Player, Validation, fit
 
 Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
 Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
@@ -110,14 +110,6 @@ class Config:
             raise ValueError(f"{', '.join(points)} has no classes, which --conditional needs.")
 
 
-class Game(nnx.Module):
-    """What the two players own."""
-
-    def __init__(self, generator: Implicit, critic: Any):
-        self.generator = generator
-        self.critic = critic
-
-
 def load(name: str, config: Config) -> Mixture | Images:
     if name in BY_NAME:
         return BY_NAME[name]
@@ -156,7 +148,7 @@ def build(config: Config, source: Mixture | Images) -> Game:
     if config.penalty == "spectral-norm":
         critic = spectrally_normalized(critic, rngs=rngs)
     network = Joined(network) if given else network
-    return Game(Implicit(StandardNormal(latent), network), critic)
+    return Game(generator=Implicit(StandardNormal(latent), network), critic=critic)
 
 
 def num_classes(source: Mixture | Images) -> int:
@@ -167,19 +159,15 @@ def compared(config: Config) -> comparison.Comparison:
     return comparison.conditional if config.conditional else comparison.data
 
 
-def generator_of(game: Game) -> Implicit:
-    return game.generator
-
-
 def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
-    term = adversarial.critic(compared(config), divergences.gan.BY_NAME[loss], of=generator_of)
+    term = adversarial.critic(compared(config), divergences.gan.BY_NAME[loss])
     if config.penalty not in PENALTIES:
         return term
     weight = config.penalty_weight
     if weight is None:
         r1_weight = 0.03 if isinstance(source, Mixture) else 0.1
         weight = r1_weight if config.penalty == "r1" else 10.0
-    return term + weight * PENALTIES[config.penalty](compared(config), of=generator_of)
+    return term + weight * PENALTIES[config.penalty](compared(config))
 
 
 def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> list[Player]:
@@ -188,19 +176,12 @@ def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> 
     adam = lambda rate, steps: optax.adam(optax.cosine_decay_schedule(rate, steps), b1=0.5, b2=0.99)
     critic = Player(
         name="critic",
-        owns=("critic",),
-        loss=critic_term(config, loss, source),
+        loss=critic_term(config, loss, source).of("generator"),
         optimizer=adam(config.critic_learning_rate or rate, steps * config.critic_steps),
         steps=config.critic_steps,
     )
-    generator = Player(
-        name="generator",
-        owns=("generator",),
-        loss=adversarial.generator(
-            compared(config), divergences.gan.BY_NAME[loss], of=generator_of
-        ),
-        optimizer=adam(rate, steps),
-    )
+    made = adversarial.generator(compared(config), divergences.gan.BY_NAME[loss])
+    generator = Player(name="generator", loss=made.of("generator"), optimizer=adam(rate, steps))
     return [critic, generator]
 
 

@@ -35,7 +35,7 @@ from genmix.families import (
 from genmix.nets import MLP
 from genmix.objectives import Term, baselines
 from genmix.runs import command_line, run_directory
-from genmix.training import Plan, Player, fit
+from genmix.training import Game, Plan, Player, fit
 
 PATHWISE = {
     "plain": bounds.reparameterized.estimate,
@@ -47,7 +47,7 @@ PATHWISE = {
 SCORE_FUNCTIONS = {
     "score, no baseline": baselines.none(),
     "score, running mean": baselines.running_mean(),
-    "score, input-dependent": baselines.input_dependent(lambda m: m.baseline),
+    "score, input-dependent": baselines.input_dependent("baseline"),
     "score, leave-one-out": baselines.leave_one_out(),
 }
 GROUPS = {
@@ -101,14 +101,6 @@ class Config:
             )
 
 
-class Judged(nnx.Module):
-    """A model, and the network that predicts its log-weight from x."""
-
-    def __init__(self, model: LatentVariableModel, baseline: MLP):
-        self.model = model
-        self.baseline = baseline
-
-
 def normal_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
     hidden, shape = (config.hidden, config.hidden), (8, 8, 1)
     return LatentVariableModel(
@@ -129,26 +121,26 @@ def discrete_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
 
 def objective(bound: str, estimator: str, k: int) -> Term:
     """The term that training would minimise, so what is measured is what training uses."""
-    options: dict[str, Any] = {"of": lambda m: m.model}
+    options: dict[str, Any] = {}
     if estimator in PATHWISE:
         options["estimator"] = PATHWISE[estimator]
     else:
         options["estimator"] = bounds.score_function.estimate
         options["baseline"] = SCORE_FUNCTIONS[estimator]
     terms: dict[str, Callable[..., Term]] = {"elbo": objectives.elbo, "iwae": objectives.iwae}
-    return terms[bound](k, **options)
+    return terms[bound](k, **options).of("model")
 
 
 def train(
     config: Config, dataset: Dataset, model: LatentVariableModel, loss: Term, directory: Path
-) -> Judged:
-    """Two players: one trains the model, the other fits the baseline to its log-weights."""
+) -> Game:
+    """Two players: one trains the model, the other fits the baseline, x -> log-weight."""
     baseline = MLP((8, 8, 1), (config.hidden,), 1, rngs=nnx.Rngs(config.seed + 1))
     optimizer = optax.adam(config.learning_rate)
     fit_baseline = objective("elbo", "score, input-dependent", 1)
     players = [
-        Player(name="model", loss=loss, optimizer=optimizer, owns=("model",)),
-        Player(name="baseline", loss=fit_baseline, optimizer=optimizer, owns=("baseline",)),
+        Player(name="model", loss=loss, optimizer=optimizer),
+        Player(name="baseline", loss=fit_baseline, optimizer=optimizer),
     ]
     plan = Plan(
         num_rounds=config.steps,
@@ -160,11 +152,12 @@ def train(
         label=directory.name,
     )
     key = jax.random.key(config.seed)
-    return fit(key, Judged(model, baseline), players, dataset.train, plan).model
+    game = Game(model=model, baseline=baseline)
+    return fit(key, game, players, dataset.train, plan).model
 
 
 @jax.jit
-def running_mean(key: jax.Array, judged: Judged, x: jax.Array) -> baselines.RunningMean:
+def running_mean(key: jax.Array, judged: Game, x: jax.Array) -> baselines.RunningMean:
     """What the running mean has come to: the mean log-weight of all training images."""
     binary_key, weight_key = jax.random.split(key)
     keys = jax.random.split(weight_key, len(x))
@@ -177,7 +170,7 @@ def running_mean(key: jax.Array, judged: Judged, x: jax.Array) -> baselines.Runn
 def draw(
     key: jax.Array,
     terms: tuple[tuple[str, Term], ...],
-    judged: Judged,
+    judged: Game,
     carry: baselines.RunningMean,
     x: jax.Array,
     num_draws: int,
@@ -206,7 +199,7 @@ def draw(
 
 
 def exact_gradient(
-    judged: Judged, x: jax.Array, bound: Callable[[jax.Array], jax.Array], k: int
+    judged: Game, x: jax.Array, bound: Callable[[jax.Array], jax.Array], k: int
 ) -> dict[str, np.ndarray]:
     """Gradient of a bound's expectation by a sum over all that k particles of bits can be."""
     states = jnp.array(list(itertools.product((0.0, 1.0), repeat=BITS)))
@@ -229,7 +222,7 @@ def exact_gradient(
 
 def measure(
     config: Config,
-    judged: Judged,
+    judged: Game,
     dataset: Dataset,
     bound: str,
     k: int,

@@ -34,7 +34,7 @@ from genmix.families import FactorizedNormal, Implicit, Independent, OneHot, Sta
 from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
 from genmix.objectives import adversarial, comparison, information
 from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.training import Fit, Game, Plan, Player, fit
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
 NUM_POINTS = 2**16  # drawn of a mixture for training
@@ -97,33 +97,19 @@ class OnFeatures(nnx.Module):
         return self.network(self.critic.features(x))
 
 
-class Game(nnx.Module):
-    """A generator of (noise, class, style), a critic, and a network for q of each code.
-
-    Networks are of the image, or of the critic's features.
-    """
-
-    def __init__(
-        self, generator: Implicit, critic: Any, category: Any, style: Any, on_features: bool = False
-    ):
-        self.generator = generator
-        self.critic = critic
-        self.category = category
-        self.style = style
-        self.on_features = on_features
-
-    def of_image(self, network: Any) -> Any:
-        """A predictor as a function of the image."""
-        return OnFeatures(self.critic, network) if self.on_features else network
+def on_features(game: Game) -> bool:
+    """Whether the networks for q of each code are of the critic's features, or of the image."""
+    return isinstance(game.critic, DCGANCritic)
 
 
-def generator_of(game: Game) -> Implicit:
-    return game.generator
+def of_image(game: Game, network: Any) -> Any:
+    """A predictor as a function of the image."""
+    return OnFeatures(game.critic, network) if on_features(game) else network
 
 
 def category_of(game: Game) -> OneHot:
     """q(class | x)."""
-    return OneHot(game.of_image(game.category))
+    return OneHot(of_image(game, game.category))
 
 
 def style_of(game: Game) -> FactorizedNormal:
@@ -131,7 +117,7 @@ def style_of(game: Game) -> FactorizedNormal:
 
     On features its scale is at least 1: styles that are told ever more exactly become specks.
     """
-    return FactorizedNormal(game.of_image(game.style), min_scale=1.0 if game.on_features else 0.1)
+    return FactorizedNormal(of_image(game, game.style), min_scale=1.0 if on_features(game) else 0.1)
 
 
 def load(name: str, config: Config) -> Mixture | Images:
@@ -162,14 +148,18 @@ def num_classes(config: Config, source: Mixture | Images) -> int:
 
 
 def build(config: Config, source: Mixture | Images) -> Game:
+    """A generator of (noise, class, style), a critic, and a network for q of each code."""
     rngs, classes = nnx.Rngs(config.seed), num_classes(config, source)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     category = OneHot(lambda _: jnp.zeros(classes))
     if isinstance(source, Mixture):
         base = Independent((StandardNormal(2), category))
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
-        predictor = MLP(2, (128, 128), classes, **relu)
-        return Game(Implicit(base, network), MLP(2, (128, 128), 1, **relu), predictor, None)
+        return Game(
+            generator=Implicit(base, network),
+            critic=MLP(2, (128, 128), 1, **relu),
+            category=MLP(2, (128, 128), classes, **relu),
+        )
     shape, noise = source.train.shape[1:], 62 if is_large(source) else 32
     base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
     size = noise + classes + config.styles
@@ -177,29 +167,30 @@ def build(config: Config, source: Mixture | Images) -> Game:
         network = nnx.Sequential(MLP(size, (256, 256), shape, **relu), jnp.tanh)
         critic, encoder = MLP(shape, (256, 256), 1, **relu), lambda n: MLP(shape, (256,), n, **relu)
         style = encoder(2 * config.styles)
-        return Game(Implicit(base, Joined(network)), critic, encoder(classes), style)
+        generator = Implicit(base, Joined(network))
+        return Game(generator=generator, critic=critic, category=encoder(classes), style=style)
     network = DCGANGenerator(size, (128, 64), shape, hidden=HIDDEN, rngs=rngs)
     critic = DCGANCritic(shape, (64, 128), hidden=HIDDEN, rngs=rngs)
     head = lambda n: MLP(HIDDEN, (128,), n, **relu)
-    style = head(2 * config.styles)
-    return Game(Implicit(base, Joined(network)), critic, head(classes), style, on_features=True)
+    style, generator = head(2 * config.styles), Implicit(base, Joined(network))
+    return Game(generator=generator, critic=critic, category=head(classes), style=style)
 
 
 def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]]:
     """Weight, term and entropy of each code."""
     classes = game.generator.base.parts[1].mean().size
     given = lambda weight, large, small: (
-        (large if game.on_features else small) if weight is None else weight
+        (large if on_features(game) else small) if weight is None else weight
     )
     weight = given(config.class_weight, 1.0, 5.0)
     terms: dict[str, Any] = {"class": (weight, 1, math.log(classes), category_of)}
-    if game.style is not None:
+    if hasattr(game, "style"):
         weight, entropy = given(config.style_weight, 0.1, 0.02), config.styles * math.log(2.0)
         terms["style"] = (weight, 2, entropy, style_of)
 
     def term(name: str, place: int, entropy: float, by: Any) -> Any:
         code = lambda z: z[place]
-        return information.barber_agakov(name, code, entropy, of=generator_of, by=by)
+        return information.barber_agakov(name, code, entropy, by=by).of("generator")
 
     return {
         name: (weight, term(name, place, entropy, by), entropy)
@@ -210,24 +201,24 @@ def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]
 def players(config: Config, source: Mixture | Images, game: Game) -> list[Player]:
     is_plane = isinstance(source, Mixture)
     rate = config.learning_rate or (3e-3 if is_plane else 1e-3)
-    losses, of = divergences.gan.non_saturating, generator_of
+    losses = divergences.gan.non_saturating
     codes = [weight * term for weight, term, _ in code_terms(config, game).values()]
     told, predictors = functools.reduce(operator.add, codes), ("category", "style")
 
     def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
         learning_rate = optax.cosine_decay_schedule(rate, config.steps) if is_plane else rate
-        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if game.on_features else 0.99)
-        owns = tuple(part for part in owns if getattr(game, part) is not None)
+        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if on_features(game) else 0.99)
+        owns = tuple(part for part in owns if hasattr(game, part))
         return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
 
-    of_critic: Any = adversarial.critic(comparison.data, losses, of=of)
-    of_generator: Any = adversarial.generator(comparison.data, losses, of=of)
-    if game.on_features:
+    of_critic: Any = adversarial.critic(comparison.data, losses).of("generator")
+    of_generator: Any = adversarial.generator(comparison.data, losses).of("generator")
+    if on_features(game):
         return [
             player("critic", ("critic", *predictors), of_critic + told, rate / 5),
             player("generator", ("generator",), of_generator + told, rate),
         ]
-    smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data, of=of)
+    smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data).of("generator")
     return [
         player("critic", ("critic",), of_critic + smooth, rate),
         player("generator", ("generator", *predictors), of_generator + told, rate),

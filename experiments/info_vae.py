@@ -38,7 +38,7 @@ from genmix.families import (
 from genmix.nets import MLP, GatedPixelCNN
 from genmix.objectives import Rate, Term, adversarial, comparison, distances
 from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.training import Fit, Game, Plan, Player, fit
 
 
 class Weights(NamedTuple):
@@ -107,27 +107,14 @@ class Config:
             raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
 
 
-class Game(nnx.Module):
-    """An autoencoder, and a critic of its latents that only the AAE asks."""
-
-    def __init__(self, autoencoder: LatentVariableModel, critic: MLP):
-        self.autoencoder = autoencoder
-        self.critic = critic
-
-
-def autoencoder_of(game: Game) -> LatentVariableModel:
-    return game.autoencoder
-
-
 def objective(weights: Weights) -> Term:
     """The ELBO and distances between aggregated posterior and prior, weighed."""
-    latent, of = comparison.latent, autoencoder_of
-    term = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True), of=of)
-    term = term + weights.mmd * distances.mmd(latent, of=of)
+    term = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True))
+    term = term + weights.mmd * distances.mmd(comparison.latent)
     if weights.critic:
-        game = adversarial.generator(latent, divergences.gan.non_saturating, of=of)
+        game = adversarial.generator(comparison.latent, divergences.gan.non_saturating)
         term = term + weights.critic * game
-    return term
+    return term.of("autoencoder")
 
 
 def num_steps(config: Config, decoder: Decoder) -> int:
@@ -138,24 +125,23 @@ def players(config: Config, weights: Weights, steps: int) -> list[Player]:
     learning_rate = optax.cosine_decay_schedule(config.learning_rate, steps)
     autoencoder = Player(
         name="autoencoder",
-        owns=("autoencoder",),
         loss=objective(weights),
         optimizer=optax.adam(learning_rate),
     )
     if not weights.critic:
         return [autoencoder]
-    latent, of = comparison.latent, autoencoder_of
+    judged = adversarial.critic(comparison.latent, divergences.gan.non_saturating)
+    judged = judged + 0.1 * adversarial.r1(comparison.latent)
     critic = Player(
         name="critic",
-        owns=("critic",),
-        loss=adversarial.critic(latent, divergences.gan.non_saturating, of=of)
-        + 0.1 * adversarial.r1(latent, of=of),
+        loss=judged.of("autoencoder"),
         optimizer=optax.adam(learning_rate, b1=0.5),
     )
     return [critic, autoencoder]
 
 
 def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
+    """An autoencoder, and a critic of its latents that only the AAE asks."""
     shape = dataset.train.shape[1:]
     hidden = config.hidden or (100 if math.prod(shape) < 500 else 400)
     rngs = nnx.Rngs(config.seed)
@@ -174,7 +160,7 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
         posterior=FactorizedNormal(encoder),
     )
     critic = MLP(config.latent, (hidden, hidden), 1, activation=jax.nn.relu, rngs=rngs)
-    return Game(model, critic)
+    return Game(autoencoder=model, critic=critic)
 
 
 def train(config: Config, dataset: Dataset, name: Name, decoder: Decoder, directory: Path) -> Fit:

@@ -28,7 +28,7 @@ from genmix.families import FactorizedNormal, LatentVariableModel, StandardNorma
 from genmix.nets import MLP, FixedScale
 from genmix.objectives import Term, adversarial, autoencoding, comparison
 from genmix.runs import command_line
-from genmix.training import Player
+from genmix.training import Game, Player
 
 
 class Weights(NamedTuple):
@@ -85,20 +85,8 @@ class ImageCritic(nnx.Module):
         return self.out(self.features(x))[0]
 
 
-class Game(nnx.Module):
-    """A VAE, and critics of images and of latents."""
-
-    def __init__(self, model: LatentVariableModel, images: ImageCritic, latents: MLP):
-        self.model = model
-        self.images = images
-        self.latents = latents
-
-
-def model_of(game: Game) -> LatentVariableModel:
-    return game.model
-
-
 def build(config: Config, source: Images) -> Game:
+    """A VAE, and critics of images and of latents."""
     shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
     hidden = config.hidden or (200 if math.prod(shape) < 500 else 500)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
@@ -109,44 +97,42 @@ def build(config: Config, source: Images) -> Game:
         posterior=FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, **relu)),
     )
     images = ImageCritic(MLP(shape, (hidden,), hidden, **relu), nnx.Linear(hidden, 1, rngs=rngs))
-    return Game(model, images, MLP(config.latent, (hidden, hidden), 1, **relu))
+    latents = MLP(config.latent, (hidden, hidden), 1, **relu)
+    return Game(model=model, images=images, latents=latents)
 
 
-def games(config: Config, weights: Weights) -> dict[str, tuple[float, comparison.Comparison, Any]]:
-    """The critics that take part: weight, what is compared, and which critic it is."""
+def games(config: Config, weights: Weights) -> dict[str, tuple[float, comparison.Comparison]]:
+    """The critics that take part: weight, and what is compared."""
     both = {
-        "images": (weights.data, JUDGED[config.judged], lambda game: game.images),
-        "latents": (weights.latent, comparison.latent, lambda game: game.latents),
+        "images": (weights.data, JUDGED[config.judged]),
+        "latents": (weights.latent, comparison.latent),
     }
     return {name: entry for name, entry in both.items() if entry[0]}
 
 
 def objective(config: Config, weights: Weights) -> Term:
     """What the VAE minimises."""
-    of, losses = model_of, divergences.gan.non_saturating
-    term = autoencoding.rate(of)
+    losses = divergences.gan.non_saturating
+    term = autoencoding.rate()
     if weights.pixels:
-        term += weights.pixels * autoencoding.reconstruction(of)
+        term += weights.pixels * autoencoding.reconstruction()
     if weights.features:
-        features = ImageCritic.features
-        seen = adversarial.feature_likelihood(features, of=of, by=lambda game: game.images)
+        seen = adversarial.feature_likelihood(ImageCritic.features, by="images")
         term += weights.features * seen
-    for weight, compared, by in games(config, weights).values():
-        term += weight * adversarial.generator(compared, losses, of=of, by=by)
-    return term
+    for critic, (weight, compared) in games(config, weights).items():
+        term += weight * adversarial.generator(compared, losses, by=critic)
+    return term.of("model")
 
 
 def players(config: Config, weights: Weights) -> list[Player]:
     losses = divergences.gan.non_saturating
     adam = optax.adam(config.falling(), b1=0.5, b2=0.99)
     team = []
-    for name, (_, compared, by) in games(config, weights).items():
-        options: dict[str, Any] = {"of": model_of, "by": by}
-        loss = adversarial.critic(compared, losses, **options)
-        loss += 0.1 * adversarial.r1(compared, **options)
-        team.append(Player(name=name, owns=(name,), loss=loss, optimizer=adam))
-    loss = objective(config, weights)
-    return [*team, Player(name="model", owns=("model",), loss=loss, optimizer=adam)]
+    for critic, (_, compared) in games(config, weights).items():
+        loss = adversarial.critic(compared, losses, by=critic)
+        loss += 0.1 * adversarial.r1(compared, by=critic)
+        team.append(Player(name=critic, loss=loss.of("model"), optimizer=adam))
+    return [*team, Player(name="model", loss=objective(config, weights), optimizer=adam)]
 
 
 def evaluate(

@@ -33,7 +33,7 @@ from genmix.families import (
     StandardNormal,
     log_weight,
 )
-from genmix.training import Plan, Player, fit
+from genmix.training import Game, Plan, Player, fit
 
 __all__ = [
     "Bernoulli",
@@ -41,6 +41,7 @@ __all__ = [
     "DiscretizedLogistic",
     "FactorizedNormal",
     "FullNormal",
+    "Game",
     "GaussianMixture",
     "LatentVariableModel",
     "Plan",

@@ -18,7 +18,7 @@ from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, St
 from genmix.families import weigh as weighing
 from genmix.nets import MLP, state
 from genmix.objectives import Term
-from genmix.training import Plan, Player, compile_rounds, fit, start
+from genmix.training import Game, Plan, Player, compile_rounds, fit, start
 
 BITS = (np.random.default_rng(1).random((64, 12)) < 0.4).astype(np.float32)
 
@@ -32,10 +32,9 @@ def vae():
     )
 
 
-class Game(nnx.Module):
-    def __init__(self):
-        self.generator = MLP(3, (16,), 12, rngs=nnx.Rngs(0))
-        self.critic = MLP(12, (16,), 1, rngs=nnx.Rngs(1))
+def game():
+    generator = MLP(3, (16,), 12, rngs=nnx.Rngs(0))
+    return Game(generator=generator, critic=MLP(12, (16,), 1, rngs=nnx.Rngs(1)))
 
 
 def samples(game, key, batch):
@@ -64,10 +63,10 @@ GAMES = {
     ),
     "resampled": lambda: (vae(), [player(objectives.iwae(4, estimator=resampled.estimate))]),
     "two players": lambda: (
-        Game(),
+        game(),
         [
-            player(Term(critic_loss), name="critic", owns=("critic",), steps=2),
-            player(Term(generator_loss), name="generator", owns=("generator",)),
+            player(Term(critic_loss), name="critic", steps=2),
+            player(Term(generator_loss), name="generator"),
         ],
     ),
 }

@@ -26,7 +26,7 @@ from genmix.families import Implicit, StandardNormal
 from genmix.nets import DCGANCritic, DCGANGenerator
 from genmix.objectives import adversarial, comparison
 from genmix.runs import command_line, run_directory
-from genmix.training import Player, compile_rounds, start
+from genmix.training import Game, Player, compile_rounds, start
 
 SHAPE, CHANNELS, LATENT = (28, 28, 1), (128, 64), 100
 RATE, B1, B2, MOMENTUM = 2e-4, 0.5, 0.999, 0.9
@@ -57,13 +57,10 @@ class Config:
             raise ValueError(f"batch_size must be at most {self.images}, got {self.batch_size}.")
 
 
-class Game(nnx.Module):
-    """What the two players own."""
-
-    def __init__(self, rngs: nnx.Rngs):
-        generator = DCGANGenerator(LATENT, CHANNELS, SHAPE, rngs=rngs)
-        self.generator = Implicit(StandardNormal(LATENT), generator)
-        self.critic = DCGANCritic(SHAPE, CHANNELS[::-1], rngs=rngs)
+def build(rngs: nnx.Rngs) -> Game:
+    generator = DCGANGenerator(LATENT, CHANNELS, SHAPE, rngs=rngs)
+    critic = DCGANCritic(SHAPE, CHANNELS[::-1], rngs=rngs)
+    return Game(generator=Implicit(StandardNormal(LATENT), generator), critic=critic)
 
 
 def data(config: Config) -> np.ndarray:
@@ -71,23 +68,15 @@ def data(config: Config) -> np.ndarray:
 
 
 def genmix_run(config: Config) -> Run:
-    of, losses = (lambda game: game.generator), divergences.gan.non_saturating
-    adam = optax.adam(RATE, b1=B1, b2=B2)
+    losses, adam = divergences.gan.non_saturating, optax.adam(RATE, b1=B1, b2=B2)
+    terms = {
+        "critic": adversarial.critic(comparison.data, losses),
+        "generator": adversarial.generator(comparison.data, losses),
+    }
     players = [
-        Player(
-            name="critic",
-            owns=("critic",),
-            loss=adversarial.critic(comparison.data, losses, of=of),
-            optimizer=adam,
-        ),
-        Player(
-            name="generator",
-            owns=("generator",),
-            loss=adversarial.generator(comparison.data, losses, of=of),
-            optimizer=adam,
-        ),
+        Player(name=name, loss=term.of("generator"), optimizer=adam) for name, term in terms.items()
     ]
-    game_state: Any = start(jax.random.key(0), Game(nnx.Rngs(0)), players)
+    game_state: Any = start(jax.random.key(0), build(nnx.Rngs(0)), players)
     x = jnp.asarray(data(config))
     play = compile_rounds(players, batch_size=config.batch_size, num_rounds=config.rounds)
     play = play.lower(game_state, x).compile()

@@ -96,7 +96,7 @@ def train_by_layers(
             config,
             dataset,
             model,
-            contrastive_divergence.persistent(jnp.asarray(bits, jnp.float32), 1, of=of),
+            contrastive_divergence.persistent(jnp.asarray(bits, jnp.float32), 1).of(of),
             out / f"machine{l + 1}",
             label=f"machine {l + 1}",
             steps=steps,

@@ -14,7 +14,7 @@ from genmix import bounds, divergences, objectives
 from genmix.data import Dataset
 from genmix.nets import MLP
 from genmix.objectives import Rate, Term, adversarial, baselines, comparison, distances
-from genmix.training import Player
+from genmix.training import Game, Player
 
 ESTIMATORS = {
     "reparameterized": bounds.reparameterized.estimate,
@@ -29,14 +29,6 @@ COMPARISONS = {
     "latent": comparison.latent,
     "joint": comparison.joint,
 }
-
-
-class Game(nnx.Module):
-    """A model and its critic."""
-
-    def __init__(self, model: Any, critic: Any):
-        self.model = model
-        self.critic = critic
 
 
 class PairCritic(nnx.Module):
@@ -54,7 +46,9 @@ class PairCritic(nnx.Module):
 def start(config: Config, dataset: Dataset) -> Any:
     """The model, in a game if it has a critic."""
     model = build(config, dataset)
-    return model if config.adversarial == "none" else Game(model, critic(config, dataset))
+    if config.adversarial == "none":
+        return model
+    return Game(model=model, critic=critic(config, dataset))
 
 
 def model_of(game: Any) -> Any:
@@ -74,14 +68,15 @@ def critic(config: Config, dataset: Dataset) -> Any:
 
 
 def objective(config: Config) -> Term:
-    """The bound, and what the model adds to it."""
+    """The bound, and what the model adds to it, for what `start` gives."""
     term = bound(config)
     if config.mmd:
-        term = term + config.mmd * distances.mmd(comparison.latent, of=model_of)
+        term = term + config.mmd * distances.mmd(comparison.latent)
     if config.adversarial != "none":
         losses = divergences.gan.BY_NAME[config.critic or "non-saturating"]
-        against = adversarial.generator(COMPARISONS[config.adversarial], losses, of=model_of)
-        term = term + (1.0 if config.weight is None else config.weight) * against
+        against = adversarial.generator(COMPARISONS[config.adversarial], losses)
+        weight = 1.0 if config.weight is None else config.weight
+        return (term + weight * against).of("model")
     return term
 
 
@@ -92,7 +87,6 @@ def bound(config: Config) -> Term:
     options: dict[str, Any] = {
         "estimator": ESTIMATORS[config.estimator],
         "baseline": baseline,
-        "of": model_of,
     }
     if config.objective == "renyi":
         return objectives.renyi(config.alpha, config.k, **options)
@@ -113,17 +107,16 @@ def players(config: Config) -> list[Player]:
         return [Player(loss=objective(config), optimizer=optax.adam(rate))]
     steps, name = config.k_critic or 1, config.critic or "non-saturating"
     compared = COMPARISONS[config.adversarial]
-    smooth = 10.0 * adversarial.wgan_gp(compared, of=model_of)
+    smooth = 10.0 * adversarial.wgan_gp(compared)
     if name != "wasserstein":
-        smooth = 0.1 * adversarial.r1(compared, of=model_of)
+        smooth = 0.1 * adversarial.r1(compared)
     # Moments of the gradient are kept for a short time: the other player moves on.
     slow = optax.cosine_decay_schedule(config.learning_rate, steps * config.steps)
+    judged = adversarial.critic(compared, divergences.gan.BY_NAME[name]) + smooth
     judge = Player(
         name="critic",
-        owns=("critic",),
-        loss=adversarial.critic(compared, divergences.gan.BY_NAME[name], of=model_of) + smooth,
+        loss=judged.of("model"),
         optimizer=optax.adam(slow, b1=0.5),
         steps=steps,
     )
-    loss = objective(config)
-    return [judge, Player(owns=("model",), loss=loss, optimizer=optax.adam(rate))]
+    return [judge, Player(loss=objective(config), optimizer=optax.adam(rate))]

@@ -2,16 +2,15 @@
 
 A GAN is two players; the generator's does not move the critic, nor the critic's the generator:
 
-    generator_of = lambda game: game.generator
-    Player(name="critic", owns=("critic",), steps=5, optimizer=...,
-           loss=critic(data, gan.wasserstein, of=generator_of)
-                + 10.0 * wgan_gp(data, of=generator_of))
-    Player(name="generator", owns=("generator",), optimizer=...,
-           loss=generator(data, gan.wasserstein, of=generator_of))
+    game = Game(generator=..., critic=...)
+    judged = critic(data, gan.wasserstein) + 10.0 * wgan_gp(data)
+    Player(name="critic", loss=judged.of("generator"), optimizer=..., steps=5)
+    made = generator(data, gan.wasserstein)
+    Player(name="generator", loss=made.of("generator"), optimizer=...)
 
 `data`, `latent`, `joint` of `genmix.objectives.comparison` say what is compared, and the losses of
-`genmix.divergences.gan` how. In all terms `of` is the part of the model that is compared, and `by`
-the critic: event -> score, real and fake ones in batches apart.
+`genmix.divergences.gan` how. `Term.of` says which part of the game is compared; `by`, in all terms,
+which one is the critic: event -> score, real and fake ones in batches apart.
 """
 
 import math
@@ -36,17 +35,7 @@ from genmix.objectives.comparison import (
     per_event,
     require,
 )
-from genmix.objectives.term import Term
-
-Select = Callable[[Any], Any]
-
-
-def _identity(model: Any) -> Any:
-    return model
-
-
-def _critic_of(model: Any) -> Any:
-    return model.critic
+from genmix.objectives.term import Part, Term, between
 
 
 def _constant(tree: Any) -> Any:
@@ -59,19 +48,16 @@ def _scores(
     return per_event(lambda judge, _, event: jnp.reshape(judge(event), ()), judge, key, events)
 
 
-def critic(
-    comparison: Comparison, losses: gan.Losses, *, of: Select = _identity, by: Select = _critic_of
-) -> Term:
+def critic(comparison: Comparison, losses: gan.Losses, *, by: Part = "critic") -> Term:
     """Loss of the critic, which learns to tell real events from fake ones.
 
     Metrics: the lower bound on the divergence (in nats for the JSD), and how often a real event
     scores higher than a fake one, 0.5 for a critic that is fooled and 1 for a saturated one.
     """
 
-    def loss(model, key, batch, carry):
+    def loss(part, judge, key, batch, carry):
         draw_key, real_key, fake_key = jax.random.split(key, 3)
-        real, fake = _constant(pairs(comparison, of(model), draw_key, batch))
-        judge = by(model)
+        real, fake = _constant(pairs(comparison, part, draw_key, batch))
         of_real, statistics = _scores(judge, real_key, real)
         state.store(judge, statistics)
         of_fake, statistics = _scores(judge, fake_key, fake)
@@ -83,22 +69,20 @@ def critic(
         }
         return value, (metrics, carry)
 
-    return Term(loss, checked(comparison, of))
+    return between(loss, checked(comparison), by)
 
 
-def generator(
-    comparison: Comparison, losses: gan.Losses, *, of: Select = _identity, by: Select = _critic_of
-) -> Term:
+def generator(comparison: Comparison, losses: gan.Losses, *, by: Part = "critic") -> Term:
     """Loss of the player that makes the two distributions alike; the critic is held constant.
 
     The metric is the mean norm of the gradient that a fake event gets from the critic: near zero,
     the critic is saturated and teaches nothing.
     """
 
-    def loss(model, key, batch, carry):
+    def loss(part, judge, key, batch, carry):
         draw_key, fake_key, real_key = jax.random.split(key, 3)
-        real, fake = pairs(comparison, of(model), draw_key, batch)
-        judge = _constant(by(model))
+        real, fake = pairs(comparison, part, draw_key, batch)
+        judge = _constant(judge)
 
         def judged(fake, real):
             value = losses.generator(_scores(judge, fake_key, fake)[0])
@@ -114,15 +98,14 @@ def generator(
         metrics = {f"{comparison.name}_gradient_norm": norm}
         return with_gradient_of(value, jnp.sum(jnp.stack(products))), (metrics, carry)
 
-    return Term(loss, checked_to_move(comparison, of))
+    return between(loss, checked_to_move(comparison), by)
 
 
 def feature_matching(
     comparison: Comparison,
     features: Callable[[Any, Any], Float[Array, "..."]],
     *,
-    of: Select = _identity,
-    by: Select = _critic_of,
+    by: Part = "critic",
 ) -> Term:
     """Squared distance between mean features of both kinds of events; the critic is held constant.
 
@@ -132,23 +115,22 @@ def feature_matching(
     Source: Salimans et al. (2016), arXiv:1606.03498, section 3.1.
     """
 
-    def loss(model, key, batch, carry):
+    def loss(part, judge, key, batch, carry):
         draw_key, real_key, fake_key = jax.random.split(key, 3)
-        real, fake = pairs(comparison, of(model), draw_key, batch)
-        judge, seen = _constant(by(model)), lambda judge, _, event: features(judge, event)
+        real, fake = pairs(comparison, part, draw_key, batch)
+        judge, seen = _constant(judge), lambda judge, _, event: features(judge, event)
         of_real, _ = per_event(seen, judge, real_key, real)
         of_fake, _ = per_event(seen, judge, fake_key, fake)
         value = matching.squared(of_real, of_fake)
         return value, ({f"{comparison.name}_feature_matching": value}, carry)
 
-    return Term(loss, checked_to_move(comparison, of))
+    return between(loss, checked_to_move(comparison), by)
 
 
 def feature_likelihood(
     features: Callable[[Any, Any], Float[Array, "..."]],
     *,
-    of: Select = _identity,
-    by: Select = _critic_of,
+    by: Part = "critic",
 ) -> Term:
     """Minus E log N(f(x) | f(mean of x given z), I) in nats, with z drawn from the posterior.
 
@@ -158,8 +140,8 @@ def feature_likelihood(
     Source: Larsen et al. (2016), arXiv:1512.09300, equation 7.
     """
 
-    def loss(model, key, batch, carry):
-        judge = _constant(by(model))
+    def loss(part, judge, key, batch, carry):
+        judge = _constant(judge)
 
         def one(part, key, x):
             network_key, key = jax.random.split(key)
@@ -167,55 +149,53 @@ def feature_likelihood(
             distance = seen(x) - seen(part.decode(part.encode(key, x)))
             return -0.5 * jnp.sum(distance**2 + math.log(2 * math.pi))
 
-        values, statistics = per_event(one, of(model), key, batch)
-        state.store(of(model), statistics)
+        values, statistics = per_event(one, part, key, batch)
+        state.store(part, statistics)
         value = jnp.mean(values)
         return -value, ({"feature_log_likelihood": value}, carry)
 
-    return Term(loss)
+    return between(loss, lambda part, judge: (), by)
 
 
-def wgan_gp(comparison: Comparison, *, of: Select = _identity, by: Select = _critic_of) -> Term:
+def wgan_gp(comparison: Comparison, *, by: Part = "critic") -> Term:
     """Mean of (|grad critic| - 1)^2 between real and fake events; a weight of 10 is usual.
 
     Source: Gulrajani et al. (2017), arXiv:1704.00028.
     """
-    return _penalty("wgan_gp", gradient_penalty.wgan_gp, comparison, of, by)
+    return _penalty("wgan_gp", gradient_penalty.wgan_gp, comparison, by)
 
 
-def wgan_lp(comparison: Comparison, *, of: Select = _identity, by: Select = _critic_of) -> Term:
+def wgan_lp(comparison: Comparison, *, by: Part = "critic") -> Term:
     """Mean of max(|grad critic| - 1, 0)^2 between real and fake events.
 
     Source: Petzka, Fischer & Lukovnikov (2018), arXiv:1709.08894.
     """
-    return _penalty("wgan_lp", gradient_penalty.wgan_lp, comparison, of, by)
+    return _penalty("wgan_lp", gradient_penalty.wgan_lp, comparison, by)
 
 
-def r1(comparison: Comparison, *, of: Select = _identity, by: Select = _critic_of) -> Term:
+def r1(comparison: Comparison, *, by: Part = "critic") -> Term:
     """Half the mean of |grad critic|^2 at real events.
 
     Source: Mescheder, Geiger & Nowozin (2018), arXiv:1801.04406.
     """
     at_real = lambda key, judge, real, fake: gradient_penalty.r1(judge, real)
-    return _penalty("r1", at_real, comparison, of, by)
+    return _penalty("r1", at_real, comparison, by)
 
 
 def _penalty(
     name: str,
     penalty: Callable[..., Float[Array, ""]],
     comparison: Comparison,
-    of: Select,
-    by: Select,
+    by: Part,
 ) -> Term:
     """Term of a penalty (key, critic, real, fake) -> number; fake events are drawn anew.
 
     A critic may depend on a condition as it likes, so that has no part in the gradient.
     """
 
-    def loss(model, key, batch, carry):
+    def loss(part, judge, key, batch, carry):
         draw_key, network_key, place_key = jax.random.split(key, 3)
-        real, fake = _constant(pairs(comparison, of(model), draw_key, batch))
-        judge = by(model)
+        real, fake = _constant(pairs(comparison, part, draw_key, batch))
 
         def score(event):
             if comparison.given:
@@ -225,14 +205,14 @@ def _penalty(
         value = penalty(place_key, score, real, fake)
         return value, ({f"{comparison.name}_{name}": value}, carry)
 
-    def init(model):
-        require(comparison, of(model))
-        for _, layer in nnx.iter_graph(by(model)):
+    def init(part, judge):
+        require(comparison, part)
+        for _, layer in nnx.iter_graph(judge):
             if isinstance(layer, nnx.BatchNorm):
                 raise ValueError(
                     "a gradient penalty needs a critic whose score depends on one event alone, and "
-                    f"{type(by(model)).__name__} has batch normalization: leave it out."
+                    f"{type(judge).__name__} has batch normalization: leave it out."
                 )
         return ()
 
-    return Term(loss, init)
+    return between(loss, init, by)

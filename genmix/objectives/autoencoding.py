@@ -4,9 +4,6 @@
 no rate: an adversarial autoencoder is `reconstruction() + w * adversarial.generator(latent, ...)`.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -16,11 +13,7 @@ from genmix.objectives.comparison import per_event
 from genmix.objectives.term import Term
 
 
-def _identity(model: Any) -> Any:
-    return model
-
-
-def reconstruction(of: Callable[[Any], Any] = _identity) -> Term:
+def reconstruction() -> Term:
     """Minus E log p(x | z) in nats, with z drawn from the posterior, which need only sample.
 
     The metric is log_likelihood.
@@ -31,23 +24,23 @@ def reconstruction(of: Callable[[Any], Any] = _identity) -> Term:
             encode_key, decode_key = jax.random.split(key)
             return weigh.log_weight(part.likelihood, decode_key, x, part.encode(encode_key, x))
 
-        values, statistics = per_event(one, of(model), key, batch)
-        state.store(of(model), statistics)
+        values, statistics = per_event(one, model, key, batch)
+        state.store(model, statistics)
         value = jnp.mean(values)
         return -value, ({"log_likelihood": value}, carry)
 
     return Term(loss)
 
 
-def rate(of: Callable[[Any], Any] = _identity) -> Term:
+def rate() -> Term:
     """KL(q(z | x) || p(z)) in closed form, in nats; the metric is rate.
 
     It raises a TypeError for parts that know no closed form.
     """
 
     def loss(model, key, batch, carry):
-        rates, statistics = per_event(lambda part, _, x: part.closed_rate(x), of(model), key, batch)
-        state.store(of(model), statistics)
+        rates, statistics = per_event(lambda part, _, x: part.closed_rate(x), model, key, batch)
+        state.store(model, statistics)
         value = jnp.mean(jnp.sum(rates, axis=1))
         return value, ({"rate": value}, carry)
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from genmix.bounds import baselines
+from genmix.objectives.term import Part, find
 
 Predict = Callable[[Float[Array, " k"]], Float[Array, " k"]]
 
@@ -16,7 +17,7 @@ class Baseline(NamedTuple):
 
     Attributes:
         init: () -> carry.
-        predict: (model, x, carry) -> a function from log-weights [k] to predictions [k], none of
+        predict: (game, x, carry) -> a function from log-weights [k] to predictions [k], none of
             which may depend on its own particle.
         update: (carry, log-weights [batch, k]) -> carry.
     """
@@ -74,18 +75,18 @@ def running_mean(decay: float = 0.99) -> Baseline:
     return Baseline(lambda: RunningMean(jnp.zeros(()), jnp.zeros(())), predict, update)
 
 
-def input_dependent(of: Callable[[Any], Callable[[PyTree], Float[Array, ""]]]) -> Baseline:
+def input_dependent(by: Part) -> Baseline:
     """Predict the log-weight from x with a network, fitted to the log-weights as training goes.
 
     Args:
-        of: model -> the network (x -> scalar, or one entry), such as `lambda m: m.baseline`. It
-            must be among the parameters of the player that minimises the term.
+        by: the network (x -> scalar, or one entry) in the game. It must be among the parameters of
+            the player that minimises the term.
 
     Source: Mnih & Gregor (2014), arXiv:1402.0030, section 2.3.
     """
 
-    def predict(model: Any, x: PyTree) -> Predict:
-        value = jnp.reshape(of(model)(x), ())
+    def predict(game: Any, x: PyTree) -> Predict:
+        value = jnp.reshape(find(game, by)(x), ())
         return lambda log_weights: jnp.broadcast_to(value, log_weights.shape)
 
     return _stateless(predict)

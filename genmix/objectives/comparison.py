@@ -93,7 +93,7 @@ def require(comparison: Comparison, part: Any) -> None:
     Raises:
         TypeError: naming what cannot, and the remedy.
     """
-    remedy = "If a part of it can, say which: of=lambda model: model.NAME."
+    remedy = 'If a part of it can, say which: term.of("NAME").'
     owner = type(part).__name__
     if not comparison.roles and not isinstance(part, Samples):
         raise TypeError(
@@ -109,21 +109,22 @@ def require(comparison: Comparison, part: Any) -> None:
             )
 
 
-def checked(comparison: Comparison, of: Callable[[Any], Any]) -> Callable[[Any], PyTree]:
+def checked(comparison: Comparison) -> Callable[..., PyTree]:
     """The `init` of a term without a carry that compares a part of the model."""
 
-    def init(model: Any) -> PyTree:
-        require(comparison, of(model))
+    def init(part: Any, *judge: Any) -> PyTree:
+        del judge
+        require(comparison, part)
         return ()
 
     return init
 
 
-def checked_to_move(comparison: Comparison, of: Callable[[Any], Any]) -> Callable[[Any], PyTree]:
+def checked_to_move(comparison: Comparison) -> Callable[..., PyTree]:
     """The `init` of a term that moves a part by what it draws."""
 
-    def init(model: Any) -> PyTree:
-        part = of(model)
+    def init(part: Any, *judge: Any) -> PyTree:
+        del judge
         require(comparison, part)
         if comparison.draw is data.draw and not _samples_move(part):
             raise TypeError(

@@ -24,15 +24,10 @@ def _own_transition(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
     return model.transition(key, x)
 
 
-def _identity(model: Any) -> Any:
-    return model
-
-
 def contrastive_divergence(
     num_steps: int,
     *,
     transition: Transition = _own_transition,
-    of: Callable[[Any], Any] = _identity,
 ) -> Term:
     """CD-k: chains of num_steps that start at the data, anew in each step of training.
 
@@ -41,7 +36,6 @@ def contrastive_divergence(
 
     Args:
         transition: of the model's own (`model.transition`) if not given; or such as `langevin`.
-        of: the part of the model that is trained.
 
     Raises:
         ValueError: if num_steps < 1.
@@ -51,11 +45,10 @@ def contrastive_divergence(
     chain.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
-        part = of(model)
-        draws = _advance(part, key, batch, transition, num_steps)
-        return _contrast("contrastive_divergence", part, batch, draws, carry)
+        draws = _advance(model, key, batch, transition, num_steps)
+        return _contrast("contrastive_divergence", model, batch, draws, carry)
 
-    return Term(loss, _checked(of))
+    return Term(loss, _checked)
 
 
 def persistent(
@@ -66,7 +59,6 @@ def persistent(
     chains_at_once: int | None = None,
     restart: Callable[[Key[Array, ""]], PyTree] | None = None,
     restart_rate: float = 0.05,
-    of: Callable[[Any], Any] = _identity,
 ) -> Term:
     """Persistent contrastive divergence: chains go on from step to step of training.
 
@@ -107,37 +99,30 @@ def persistent(
         return jax.tree.map(choose, new, x)
 
     def loss(model, key, batch, carry):
-        part = of(model)
         choice_key, restart_key, move_key = jax.random.split(key, 3)
         if at_once == num_chains:
             chosen = jnp.arange(num_chains)
         else:
             chosen = jax.random.choice(choice_key, num_chains, (at_once,), replace=False)
         start = restarted(restart_key, jax.tree.map(lambda a: a[chosen], carry))
-        draws = _advance(part, move_key, start, transition, num_steps)
+        draws = _advance(model, move_key, start, transition, num_steps)
         carry = jax.tree.map(lambda a, d: a.at[chosen].set(d), carry, draws)
-        return _contrast("contrast", part, batch, draws, carry)
-
-    check = _checked(of)
+        return _contrast("contrast", model, batch, draws, carry)
 
     def init(model):
-        check(model)
+        _checked(model)
         return jax.tree.map(jnp.array, chains)
 
     return Term(loss, init)
 
 
-def _checked(of: Callable[[Any], Any]) -> Callable[[Any], tuple[()]]:
-    def init(model):
-        part = of(model)
-        if not isinstance(part, Unnormalized):
-            raise TypeError(
-                f"{type(part).__name__} has no log_unnormalized: contrastive divergence is for "
-                "densities that are not normalized; train others by a bound."
-            )
-        return ()
-
-    return init
+def _checked(model: Any) -> tuple[()]:
+    if not isinstance(model, Unnormalized):
+        raise TypeError(
+            f"{type(model).__name__} has no log_unnormalized: contrastive divergence is for "
+            "densities that are not normalized; train others by a bound."
+        )
+    return ()
 
 
 def _advance(

@@ -5,7 +5,6 @@ with `latent` of `genmix.objectives.comparison`.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array, Float
@@ -16,39 +15,28 @@ from genmix.objectives.comparison import Comparison, checked_to_move, flat, pair
 from genmix.objectives.term import Term
 
 
-def _identity(model: Any) -> Any:
-    return model
-
-
 def mmd(
     comparison: Comparison,
     kernel: mmd_bound.Kernel | None = None,
     *,
     statistic: Callable[..., Float[Array, ""]] = mmd_bound.unbiased,
-    of: Callable[[Any], Any] = _identity,
 ) -> Term:
     """Squared maximum mean discrepancy between the real and the fake events of a batch.
 
     Args:
         kernel: of `genmix.divergences.mmd`; by default `imq_for_unit_variance`, made for latents.
         statistic: `unbiased` or `biased` of `genmix.divergences.mmd`.
-        of: the part of the model that is compared.
     """
 
     def loss(model, key, batch, carry):
-        real, fake = map(flat, pairs(comparison, of(model), key, batch))
+        real, fake = map(flat, pairs(comparison, model, key, batch))
         value = statistic(real, fake, kernel or mmd_bound.imq_for_unit_variance(real.shape[1]))
         return value, ({f"{comparison.name}_mmd": value}, carry)
 
-    return Term(loss, checked_to_move(comparison, of))
+    return Term(loss, checked_to_move(comparison))
 
 
-def sliced_wasserstein(
-    comparison: Comparison,
-    *,
-    num_projections: int = 50,
-    of: Callable[[Any], Any] = _identity,
-) -> Term:
+def sliced_wasserstein(comparison: Comparison, *, num_projections: int = 50) -> Term:
     """Squared sliced Wasserstein distance between the real and the fake events of a batch.
 
     Raises:
@@ -59,8 +47,8 @@ def sliced_wasserstein(
 
     def loss(model, key, batch, carry):
         draw_key, direction_key = jax.random.split(key)
-        real, fake = map(flat, pairs(comparison, of(model), draw_key, batch))
+        real, fake = map(flat, pairs(comparison, model, draw_key, batch))
         value = sliced_bound.squared(direction_key, real, fake, num_projections=num_projections)
         return value, ({f"{comparison.name}_sliced_wasserstein": value}, carry)
 
-    return Term(loss, checked_to_move(comparison, of))
+    return Term(loss, checked_to_move(comparison))

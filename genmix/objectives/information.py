@@ -1,11 +1,10 @@
 """Mutual information of a generator's samples and the codes that it was given, as a term.
 
-InfoGAN is an expression: `adversarial.generator(data, losses, of=...) + 1.0 * barber_agakov(...)`,
+InfoGAN is an expression: `adversarial.generator(data, losses) + 1.0 * barber_agakov(...)`,
 minimised by the player that owns generator and predictor.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import PyTree
@@ -15,7 +14,7 @@ from genmix.divergences import mutual_information
 from genmix.families import Implicit
 from genmix.nets import state
 from genmix.objectives.comparison import per_event
-from genmix.objectives.term import Term
+from genmix.objectives.term import Part, Term, between
 
 
 def barber_agakov(
@@ -23,8 +22,7 @@ def barber_agakov(
     code: Callable[[PyTree], PyTree],
     entropy: float,
     *,
-    of: Callable[[Any], Implicit],
-    by: Callable[[Any], Any],
+    by: Part,
 ) -> Term:
     """Minus the lower bound H(c) + E log q(c | x) on I(c; x), for samples x of a generator.
 
@@ -36,15 +34,14 @@ def barber_agakov(
         name: of the code.
         code: draw of the generator's base -> the code in it.
         entropy: H(c), in nats.
-        of: the generator, an `Implicit` whose base draws noise and codes.
-        by: the predictor q, which has log_prob(c, x).
+        by: the predictor q, which has log_prob(c, x). The generator, an `Implicit` whose base draws
+            noise and codes, is the part that `Term.of` names.
 
     Source: Chen et al. (2016), arXiv:1606.03657, section 5.
     """
 
-    def loss(model, key, batch, carry):
+    def loss(generator, predictor, key, batch, carry):
         draw_key, predictor_key = jax.random.split(key)
-        generator, predictor = of(model), by(model)
 
         def draw(part, key, _):
             z = part.base.sample(key)
@@ -58,16 +55,16 @@ def barber_agakov(
         bound = mutual_information.barber_agakov(log_qs, entropy)
         return -bound, ({f"{name}_information": bound}, carry)
 
-    def init(model):
-        if not isinstance(of(model), Implicit):
+    def init(generator, predictor):
+        if not isinstance(generator, Implicit):
             raise TypeError(
-                f"{type(of(model)).__name__} is no Implicit, whose base draws the code {name!r}: "
-                "say which part is, of=lambda model: model.NAME."
+                f"{type(generator).__name__} is no Implicit, whose base draws the code {name!r}: "
+                'say which part is, term.of("NAME").'
             )
-        if not isinstance(by(model), ExactDensity):
+        if not isinstance(predictor, ExactDensity):
             raise TypeError(
-                f"{type(by(model)).__name__} cannot predict the code {name!r}: it has no log_prob."
+                f"{type(predictor).__name__} cannot predict the code {name!r}: it has no log_prob."
             )
         return ()
 
-    return Term(loss, init)
+    return between(loss, init, by)

@@ -26,7 +26,7 @@ from genmix.families import weigh as weighing
 from genmix.nets import state
 from genmix.objectives import baselines
 from genmix.objectives.baselines import Baseline
-from genmix.objectives.term import Metrics, Term
+from genmix.objectives.term import Metrics, Term, between
 
 Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
 Schedule = Callable[[Any], Any]  # step -> number, as in Optax
@@ -51,10 +51,6 @@ class Rate(NamedTuple):
     beta: float | Schedule = 1.0
     free_nats: float = 0.0
     analytic: bool = False
-
-
-def _identity(model: Any) -> Any:
-    return model
 
 
 def _particle(model: Any, x: PyTree) -> Weigh:
@@ -130,7 +126,6 @@ def importance_weighted(
     *,
     estimator: Estimator = reparameterized.estimate,
     baseline: Baseline | None = None,
-    of: Callable[[Any], Any] = _identity,
 ) -> Term:
     """Term for any bound: minus its batch mean, in nats.
 
@@ -139,33 +134,35 @@ def importance_weighted(
         bound: log-weights [k] -> bound.
         estimator: where its gradient comes from; `genmix.bounds` has one in each file.
         baseline: what the score-function estimator subtracts.
-        of: the part of the model that is bounded, for a model that holds several.
 
     Raises:
         ValueError: if num_particles < 1, or estimator, baseline and bound do not go together.
     """
     _check(num_particles, bound, estimator, baseline)
 
-    def loss(model, key, batch, carry):
-        def one(model, key, x):
+    def loss(model, game, key, batch, carry):
+        def one(seen, key, x):
+            model, game = seen
             chosen = estimator
             if baseline is not None:
                 chosen = functools.partial(
-                    score_function.estimate, baseline=baseline.predict(model, x, carry)
+                    score_function.estimate, baseline=baseline.predict(game, x, carry)
                 )
-            return chosen(key, _particle(of(model), x), bound, num_particles=num_particles)
+            return chosen(key, _particle(model, x), bound, num_particles=num_particles)
 
-        estimates = _per_example(model, key, batch, one)
-        _store_statistics(of(model), estimates.terms.state)
+        seen = (model, None if baseline is None else game)
+        estimates = _per_example(seen, key, batch, one)
+        _store_statistics(model, estimates.terms.state)
         if baseline is not None:
             carry = baseline.update(carry, jax.lax.stop_gradient(estimates.terms.log_weight))
         return -jnp.mean(estimates.bound), (_summary(name, estimates), carry)
 
-    def init(model):
-        require_weighted_model(of(model))
+    def init(model, game):
+        del game
+        require_weighted_model(model)
         return () if baseline is None else baseline.init()
 
-    return Term(loss, init)
+    return between(loss, init, by=lambda game: game)
 
 
 def require_weighted_model(model: Any) -> None:
@@ -184,7 +181,6 @@ def elbo(
     estimator: Estimator = reparameterized.estimate,
     baseline: Baseline | None = None,
     rate: Rate | None = None,
-    of: Callable[[Any], Any] = _identity,
     name: str = "elbo",
 ) -> Term:
     """Evidence lower bound, the mean of k log-weights.
@@ -200,7 +196,7 @@ def elbo(
     """
     if rate is None:
         return importance_weighted(
-            name, elbo_bound.bound, num_particles, estimator=estimator, baseline=baseline, of=of
+            name, elbo_bound.bound, num_particles, estimator=estimator, baseline=baseline
         )
     _check(num_particles, elbo_bound.bound, estimator, baseline)
     if estimator not in (reparameterized.estimate, sticking_the_landing.estimate):
@@ -213,7 +209,7 @@ def elbo(
             f"beta and free_nats must not be negative, got {rate.beta} and {rate.free_nats}."
         )
     return Term(
-        functools.partial(_rated_elbo, name, num_particles, estimator, rate, of),
+        functools.partial(_rated_elbo, name, num_particles, estimator, rate),
         lambda model: jnp.zeros((), jnp.int32),
     )
 
@@ -223,21 +219,21 @@ def _rated_elbo(
     num_particles: int,
     estimator: Estimator,
     rate: Rate,
-    of: Callable[[Any], Any],
     model: Any,
     key: Key[Array, ""],
     batch: PyTree,
     step: Any,
 ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
     def one(model, key, x):
-        part = of(model)
-        estimate = estimator(key, _particle(part, x), elbo_bound.bound, num_particles=num_particles)
+        estimate = estimator(
+            key, _particle(model, x), elbo_bound.bound, num_particles=num_particles
+        )
         if rate.analytic:
-            return estimate, state.fresh(part).closed_rate(x)
+            return estimate, state.fresh(model).closed_rate(x)
         return estimate, jnp.mean(estimate.terms.rates, axis=0)
 
     estimates, rates = _per_example(model, key, batch, one)
-    _store_statistics(of(model), estimates.terms.state)
+    _store_statistics(model, estimates.terms.state)
     log_likelihood = jnp.mean(estimates.terms.log_likelihood)
     group_rates = jnp.mean(rates, axis=0)
     beta: Any = rate.beta(step) if callable(rate.beta) else rate.beta

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 Metrics = Mapping[str, Float[Array, ""]]
@@ -28,6 +29,36 @@ def _no_carry(model: Any) -> PyTree:
     return ()
 
 
+Part = str | Callable[[Any], Any]
+"""Of a game: its name, a dotted path such as "model.posterior", or a function of the game."""
+
+
+def find(game: Any, part: Part) -> Any:
+    """The part of a game.
+
+    Raises:
+        ValueError: if there is none of that name; it says which parts there are.
+    """
+    if callable(part):
+        return part(game)
+    found = game
+    for name in part.split("."):
+        parts = _parts(found)
+        if name not in parts:
+            raise ValueError(
+                f"there is no part {name!r} in {type(found).__name__}; it has "
+                f"{', '.join(parts) or 'no parts'}."
+            )
+        found = parts[name]
+    return found
+
+
+def _parts(module: Any) -> dict[str, Any]:
+    if isinstance(module, (list, tuple, nnx.List)):
+        return {str(i): part for i, part in enumerate(module)}
+    return {name: part for name, part in vars(module).items() if not name.startswith("_")}
+
+
 @dataclasses.dataclass(frozen=True)
 class Term:
     """A loss that can be added to others and multiplied by a number.
@@ -38,11 +69,14 @@ class Term:
 
     Attributes:
         loss: the function to minimise.
-        init: model -> the carry that `loss` starts from (running means, chains, step counts).
+        init: model -> the carry that `loss` starts from (running means, chains, step counts); it
+            refuses a model that the term cannot be about.
+        narrowed: what `of` gives, for a term that is about several parts of a game.
     """
 
     loss: Loss
     init: Callable[[Any], PyTree] = _no_carry
+    narrowed: Callable[[Part], "Term"] | None = None
 
     def __call__(
         self, model: Any, key: Key[Array, ""], batch: PyTree, carry: PyTree
@@ -64,7 +98,11 @@ class Term:
                 )
             return first + second, ({**metrics, **more}, (first_carry, second_carry))
 
-        return Term(loss, lambda model: (self.init(model), other.init(model)))
+        return Term(
+            loss,
+            lambda model: (self.init(model), other.init(model)),
+            lambda part: self.of(part) + other.of(part),
+        )
 
     def __mul__(self, weight: float) -> "Term":
         if not isinstance(weight, (int, float, jax.Array)):
@@ -74,14 +112,52 @@ class Term:
             value, rest = self(model, key, batch, carry)
             return weight * value, rest
 
-        return Term(loss, self.init)
+        return Term(loss, self.init, lambda part: weight * self.of(part))
 
     __rmul__ = __mul__
 
+    def of(self, part: Part) -> "Term":
+        """The same term about a part of the model, such as `.of("generator")` of a game.
+
+        Where a term looks at a second part (`by="critic"`), that one is still looked for in the
+        whole game. In a sum each term is about the part.
+
+        Raises:
+            ValueError: at the start of training, if there is no part of that name.
+        """
+        if self.narrowed is not None:
+            return self.narrowed(part)
+        return Term(
+            lambda model, *rest: self.loss(find(model, part), *rest),
+            lambda model: self.init(find(model, part)),
+        )
+
     def on(self, select: Callable[[PyTree], PyTree]) -> "Term":
         """The same term on a part of each batch, such as the images of pairs with labels."""
+        return Term(
+            lambda model, key, batch, carry: self(model, key, select(batch), carry),
+            self.init,
+            lambda part: self.of(part).on(select),
+        )
 
-        def loss(model, key, batch, carry):
-            return self(model, key, select(batch), carry)
 
-        return Term(loss, self.init)
+def between(
+    loss: Callable[..., tuple[Float[Array, ""], tuple[Metrics, PyTree]]],
+    init: Callable[[Any, Any], PyTree],
+    by: Part,
+    of: Part = lambda game: game,
+) -> Term:
+    """A term between two parts of a game: the one that `Term.of` names, and another.
+
+    Args:
+        loss: (part, other, key, batch, carry), otherwise as a `Loss`.
+        init: (part, other) -> carry.
+        by: the other part.
+        of: the part; all of the game until it is named.
+    """
+    parts = lambda game: (find(game, of), find(game, by))
+    return Term(
+        lambda game, *rest: loss(*parts(game), *rest),
+        lambda game: init(*parts(game)),
+        lambda outer: between(loss, init, by, lambda game: find(find(game, outer), of)),
+    )

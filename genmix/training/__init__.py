@@ -2,11 +2,13 @@
 
 from genmix.training import layerwise
 from genmix.training.fit import Fit, Plan, Validation, fit
+from genmix.training.game import Game
 from genmix.training.player import Player
 from genmix.training.rounds import GameState, averaged_model, compile_rounds, start
 
 __all__ = [
     "Fit",
+    "Game",
     "GameState",
     "Plan",
     "Player",

@@ -10,6 +10,7 @@ from jaxtyping import Array, PyTree
 
 from genmix.nets import state
 from genmix.objectives.term import Loss, Term
+from genmix.training.game import Game
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,8 @@ class Player:
         loss: what it minimises, a `Term` or any function of that form.
         optimizer: an Optax transformation; chain clipping and schedules there.
         owns: dotted paths of the sub-modules whose parameters (`nnx.Param`) it moves, such as
-            ("generator",); everything by default. Two players may own the same parameters.
+            ("generator",). By default the part of its own name in a `Game`, and all of any other
+            model. Two players may own the same parameters.
         steps: moves per round, each on a batch of its own.
         name: what its metrics are prefixed with where there are several players.
         examples_at_once: take the gradient of so many examples of a batch at a time, one part after
@@ -46,11 +48,10 @@ class Player:
         if isinstance(self.owns, str):
             raise TypeError(f"owns must be a sequence of paths, got the string {self.owns!r}.")
 
-    def owns_path(self, path: str) -> bool:
-        """Whether the variable at a dotted path is this player's."""
-        return self.owns is None or any(
-            path == prefix or path.startswith(prefix + ".") for prefix in self.owns
-        )
+    def owns_path(self, path: str, model: Any) -> bool:
+        """Whether the variable at a dotted path of the model is this player's."""
+        prefixes = self._prefixes(model)
+        return prefixes is None or any(_is_within(path, prefix) for prefix in prefixes)
 
     def parameters(self, model: Any) -> dict[str, Array]:
         """The parameters that the player moves, by dotted path.
@@ -59,14 +60,14 @@ class Player:
             ValueError: if one of its paths leads to no parameter.
         """
         everything = state.variables(model, nnx.Param)
-        for prefix in self.owns or ():
-            if not any(p == prefix or p.startswith(prefix + ".") for p in everything):
+        for prefix in self._prefixes(model) or ():
+            if not any(_is_within(path, prefix) for path in everything):
                 heads = sorted({path.split(".")[0] for path in everything})
                 raise ValueError(
                     f"player {self.name!r} owns {prefix!r}, where the model has no parameters; it "
                     f"has some under {', '.join(heads) or 'no path at all'}."
                 )
-        owned = {path: value for path, value in everything.items() if self.owns_path(path)}
+        owned = {path: value for path, value in everything.items() if self.owns_path(path, model)}
         if not owned:
             raise ValueError(f"player {self.name!r} owns no parameters: the model has none.")
         return owned
@@ -74,3 +75,12 @@ class Player:
     def initial_carry(self, model: Any) -> PyTree:
         """What the loss keeps between steps, at the start."""
         return self.loss.init(model) if isinstance(self.loss, Term) else ()
+
+    def _prefixes(self, model: Any) -> Sequence[str] | None:
+        if self.owns is None and isinstance(model, Game):
+            return (self.name,)
+        return self.owns
+
+
+def _is_within(path: str, prefix: str) -> bool:
+    return path == prefix or path.startswith(prefix + ".")

@@ -76,7 +76,7 @@ def _move(
         kept = {
             path: value
             for path, value in net_state.batch_statistics(model).items()
-            if player.owns_path(path)
+            if player.owns_path(path, model)
         }
         return value, (metrics, carry, kept)
 
@@ -268,10 +268,10 @@ def _averages_statistics(
     for player in players:
         last += player.steps
         model = averaged_model(state)
-        if not any(map(player.owns_path, net_state.batch_statistics(model))):
+        if not any(player.owns_path(path, model) for path in net_state.batch_statistics(model)):
             continue
         batch_key, loss_key = jax.random.split(keys[last])
         player.loss(model, loss_key, batch_of_move(batch_key, last), state.carries[player.name])
         new = net_state.batch_statistics(model)
-        statistics |= {path: value for path, value in new.items() if player.owns_path(path)}
+        statistics |= {path: value for path, value in new.items() if player.owns_path(path, model)}
     return statistics

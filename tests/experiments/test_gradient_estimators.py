@@ -11,6 +11,7 @@ from experiments import gradient_estimators
 from genmix import bounds, data
 from genmix.nets import MLP, state
 from genmix.runs import command_line
+from genmix.training import Game
 
 TINY = {
     "k": (1, 3),
@@ -82,7 +83,7 @@ def agree_where_they_must(rows):
 def judged(make, **options):
     config = gradient_estimators.Config(**{**TINY, **options})
     model = make(config, nnx.Rngs(3))
-    return config, gradient_estimators.Judged(model, MLP((8, 8, 1), (), 1, rngs=nnx.Rngs(4)))
+    return config, Game(model=model, baseline=MLP((8, 8, 1), (), 1, rngs=nnx.Rngs(4)))
 
 
 def images(n=2):

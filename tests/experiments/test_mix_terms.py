@@ -14,7 +14,7 @@ from experiments.grid import game
 from genmix import data
 from genmix.data import grey
 from genmix.nets import state
-from genmix.training import compile_rounds, start
+from genmix.training import Game, compile_rounds, start
 
 TINY: dict[str, Any] = {
     "latent": 4, "hidden": 6, "width": 3, "components": 3, "flow_layers": 2,
@@ -156,7 +156,7 @@ def test_the_model_minimises_the_weighed_sum_of_its_terms():
     config = mix.Config(**TINY, beta=0.25, mmd=10.0, adversarial="latent", weight=3.0)
 
     def blank(against):
-        return game.Game(against.model, jax.tree.map(jnp.zeros_like, against.critic))
+        return Game(model=against.model, critic=jax.tree.map(jnp.zeros_like, against.critic))
 
     loss, metrics = evaluate(config, 1, blank)
     assert metrics["latent_mmd"] > 0.01

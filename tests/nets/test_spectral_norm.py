@@ -9,7 +9,7 @@ from genmix.divergences import gan
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import MLP, DCGANCritic, SpectralNorm, spectrally_normalized, state
 from genmix.objectives import adversarial, comparison
-from genmix.training import Plan, Player, fit
+from genmix.training import Game, Plan, Player, fit
 
 
 def iterated(network, num_steps=100):
@@ -67,21 +67,17 @@ def test_every_layer_of_a_network_is_normalized(network, num_layers):
 @pytest.mark.slow
 def test_the_iteration_survives_checkpoint_and_resume(tmp_path):
     """Bit for bit, and the directions do move."""
-
-    class Game(nnx.Module):
-        def __init__(self):
-            self.generator = Implicit(StandardNormal(2), lambda z: z)
-            self.critic = spectrally_normalized(MLP(2, (8,), 1, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
-
-    loss = adversarial.critic(comparison.data, gan.hinge, of=lambda game: game.generator)
-    player = Player(loss=loss, optimizer=optax.adam(1e-2), owns=("critic",))
+    critic = spectrally_normalized(MLP(2, (8,), 1, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+    game = Game(generator=Implicit(StandardNormal(2), lambda z: z), critic=critic)
+    loss = adversarial.critic(comparison.data, gan.hinge).of("generator")
+    player = Player(name="critic", loss=loss, optimizer=optax.adam(1e-2))
     x = 3 + jax.random.normal(jax.random.key(0), (32, 2))
 
     def run(num_rounds, name, **options):
         plan = Plan(
             num_rounds=num_rounds, batch_size=8, directory=tmp_path / name, label=None, **options
         )
-        return state.batch_statistics(fit(jax.random.key(0), Game(), [player], x, plan).model)
+        return state.batch_statistics(fit(jax.random.key(0), game, [player], x, plan).model)
 
     whole = run(4, "whole")
     half = run(2, "parts")

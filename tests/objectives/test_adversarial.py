@@ -14,22 +14,11 @@ from genmix.divergences import gan, mmd
 from genmix.families import FactorizedNormal, Implicit, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, state
 from genmix.objectives import Term, adversarial, comparison, distances
-from genmix.training import Player, compile_rounds, start
+from genmix.training import Game, Player, compile_rounds, start
 
 X = jax.random.normal(jax.random.key(9), (32, 3))
 
 
-class Game(nnx.Module):
-    def __init__(self, generator, critic):
-        self.generator = generator
-        self.critic = critic
-
-
-def generator_of(game):
-    return game.generator
-
-
-OF: dict[str, Any] = {"of": generator_of}
 OTHERS = (gan.minimax, gan.non_saturating, gan.hinge, gan.wasserstein)
 
 
@@ -54,7 +43,7 @@ def vae(rngs):
 
 def vae_game():
     rngs = nnx.Rngs(0)
-    return Game(vae(rngs), PairCritic(rngs))
+    return Game(generator=vae(rngs), critic=PairCritic(rngs))
 
 
 def evaluate(term, model, batch: Any = X):
@@ -76,7 +65,7 @@ def gradient(term, model):
 def test_the_generator_has_the_gradient_of_its_loss(losses):
     """On both sides of a joint, though the term puts it together from two parts."""
     game = vae_game()
-    term = adversarial.generator(comparison.joint, losses, **OF)
+    term = adversarial.generator(comparison.joint, losses).of("generator")
 
     def plain(model, key, batch, carry):
         draw_key, _, _ = jax.random.split(key, 3)
@@ -106,21 +95,21 @@ def test_terms_add_to_a_bound():
 
 @pytest.mark.slow
 def test_distances_are_those_of_the_bounds():
-    game = Game(vae(nnx.Rngs(0)), None)
-    biased = distances.mmd(comparison.data, mmd.rbf(1.0), statistic=mmd.biased, **OF)
-    unbiased = distances.mmd(comparison.data, mmd.rbf(1.0), **OF)
+    game = Game(generator=vae(nnx.Rngs(0)))
+    biased = distances.mmd(comparison.data, mmd.rbf(1.0), statistic=mmd.biased).of("generator")
+    unbiased = distances.mmd(comparison.data, mmd.rbf(1.0)).of("generator")
     assert 0 < evaluate(biased, game)[0] - evaluate(unbiased, game)[0] < 2 / len(X)
-    both = distances.sliced_wasserstein(comparison.data, **OF) + distances.mmd(
-        comparison.joint, **OF
-    )
+    both = distances.sliced_wasserstein(comparison.data).of("generator") + distances.mmd(
+        comparison.joint
+    ).of("generator")
     assert evaluate(both, game)[1].keys() == {"data_sliced_wasserstein", "joint_mmd"}
-    sliced = distances.sliced_wasserstein(comparison.data, num_projections=200, **OF)
+    sliced = distances.sliced_wasserstein(comparison.data, num_projections=200).of("generator")
     np.testing.assert_allclose(evaluate(sliced, game, X + 100.0)[0], 100.0**2, rtol=0.2)
 
 
 def test_features_are_matched_by_the_generator_alone():
     game = vae_game()
-    term = adversarial.feature_matching(comparison.joint, PairCritic.features, **OF)
+    term = adversarial.feature_matching(comparison.joint, PairCritic.features).of("generator")
     assert evaluate(term, game)[0] > 0
     slopes = gradient(term, game)
     assert slopes["generator.posterior.network.out.kernel"].any()
@@ -147,8 +136,8 @@ def test_encoder_and_decoder_learn_from_the_likelihood_of_features():
         def __init__(self):
             self.gain = nnx.Param(jnp.asarray(3.0))
 
-    game = Game(Lines(), Gain())
-    term = adversarial.feature_likelihood(lambda judge, x: judge.gain * x, **OF)
+    game = Game(generator=Lines(), critic=Gain())
+    term = adversarial.feature_likelihood(lambda judge, x: judge.gain * x).of("generator")
     size = np.mean(np.sum(np.asarray(X) ** 2, axis=1))
     expected = 0.5 * 9 * 0.25**2 * size + 1.5 * np.log(2 * np.pi)
     loss, metrics = evaluate(term, game)
@@ -162,8 +151,10 @@ def test_encoder_and_decoder_learn_from_the_likelihood_of_features():
 def test_the_reported_norm_is_that_of_the_slope():
     """|w| for a score of w . x, whatever the size of the batch."""
     critic = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
-    game = Game(Implicit(StandardNormal(3), lambda z: z), critic)
-    _, metrics = evaluate(adversarial.generator(comparison.data, gan.wasserstein, **OF), game)
+    game = Game(generator=Implicit(StandardNormal(3), lambda z: z), critic=critic)
+    _, metrics = evaluate(
+        adversarial.generator(comparison.data, gan.wasserstein).of("generator"), game
+    )
     expected = np.linalg.norm(critic.kernel[...])
     np.testing.assert_allclose(metrics["data_gradient_norm"], expected, rtol=1e-5)
 
@@ -178,8 +169,10 @@ def test_critics_of_classes_see_the_class():
             return jnp.sum((pair[0] - pair[1]) ** 2)
 
     classes = jnp.eye(4)[jnp.arange(32) % 4]
-    term = adversarial.critic(comparison.conditional, gan.wasserstein, **OF)
-    loss, metrics = evaluate(term, Game(Echo(), Disagreement()), (classes[::-1], classes))
+    term = adversarial.critic(comparison.conditional, gan.wasserstein).of("generator")
+    loss, metrics = evaluate(
+        term, Game(generator=Echo(), critic=Disagreement()), (classes[::-1], classes)
+    )
     np.testing.assert_allclose(loss, -2.0)
     assert metrics["conditional_accuracy"] == 1.0
 
@@ -198,13 +191,14 @@ class Normalized(nnx.Module):
 
 
 def normalized_game():
-    return Game(Implicit(StandardNormal(3), MLP(3, (4,), 3, rngs=nnx.Rngs(0))), Normalized())
+    generator = Implicit(StandardNormal(3), MLP(3, (4,), 3, rngs=nnx.Rngs(0)))
+    return Game(generator=generator, critic=Normalized())
 
 
 def test_real_and_fake_events_are_normalized_apart():
     """Such a critic cannot tell a batch from its shift."""
-    game = Game(Implicit(StandardNormal(3), lambda z: z), Normalized())
-    term = adversarial.critic(comparison.data, gan.wasserstein, **OF)
+    game = Game(generator=Implicit(StandardNormal(3), lambda z: z), critic=Normalized())
+    term = adversarial.critic(comparison.data, gan.wasserstein).of("generator")
     loss, metrics = evaluate(term, game, X + 50)
     np.testing.assert_allclose(loss, 0.0, atol=1e-5)
     assert 0.3 < metrics["data_accuracy"] < 0.7
@@ -212,12 +206,13 @@ def test_real_and_fake_events_are_normalized_apart():
 
 def test_statistics_of_both_batches_are_kept():
     """First those of the real events, with half the weight of what comes after them."""
-    game = Game(Implicit(StandardNormal(3), jnp.ones_like), Normalized())
+    game = Game(generator=Implicit(StandardNormal(3), jnp.ones_like), critic=Normalized())
 
     @jax.jit
     def kept(x):
         copy = state.fresh(game)
-        adversarial.critic(comparison.data, gan.wasserstein, **OF)(copy, jax.random.key(0), x, ())
+        term = adversarial.critic(comparison.data, gan.wasserstein).of("generator")
+        term(copy, jax.random.key(0), x, ())
         return copy.critic.norm.mean[...]
 
     real, fake = (jnp.mean(game.critic.out(x)) for x in (X + 5, jnp.ones((1, 3))))
@@ -228,16 +223,14 @@ def players(critic_steps=3):
     return [
         Player(
             name="critic",
-            loss=adversarial.critic(comparison.data, gan.non_saturating, **OF),
+            loss=adversarial.critic(comparison.data, gan.non_saturating).of("generator"),
             optimizer=optax.adam(1e-3, b1=0.5),
-            owns=("critic",),
             steps=critic_steps,
         ),
         Player(
             name="generator",
-            loss=adversarial.generator(comparison.data, gan.non_saturating, **OF),
+            loss=adversarial.generator(comparison.data, gan.non_saturating).of("generator"),
             optimizer=optax.adam(2e-3, b1=0.5),
-            owns=("generator",),
         ),
     ]
 
@@ -292,8 +285,8 @@ def trained_critic(term, sampler, num_rounds, learning_rate):
     """A critic of fresh standard normal numbers against a fixed sampler, and its metrics."""
     critic = MLP(1, (32, 32), 1, activation=jax.nn.softplus, rngs=nnx.Rngs(0))
     schedule = optax.cosine_decay_schedule(learning_rate, num_rounds)
-    player = Player(loss=term, optimizer=optax.adam(schedule), owns=("critic",))
-    game = start(jax.random.key(0), Game(sampler, critic), [player])
+    player = Player(name="critic", loss=term, optimizer=optax.adam(schedule))
+    game = start(jax.random.key(0), Game(generator=sampler, critic=critic), [player])
     rounds = compile_rounds(
         [player],
         batch_size=1024,
@@ -308,7 +301,7 @@ def trained_critic(term, sampler, num_rounds, learning_rate):
 def test_a_trained_discriminator_is_p_over_p_plus_q(loc):
     """Within 0.02 where there is data; and where p = q the game's value is -log 4 within 0.02."""
     scale = 1.0 + 0.5 * loc
-    term = adversarial.critic(comparison.data, gan.minimax, **OF)
+    term = adversarial.critic(comparison.data, gan.minimax).of("generator")
     critic, metrics = trained_critic(term, Shifted(loc, scale), 1000, 1e-2)
     x = jnp.linspace(-2.5, 2.5, 51)
     p, q = (jax.scipy.stats.norm.pdf(x, *a) for a in ((0.0, 1.0), (loc, scale)))
@@ -321,9 +314,8 @@ def test_a_trained_discriminator_is_p_over_p_plus_q(loc):
 @pytest.mark.parametrize("loc", [2.0, pytest.param(-2.0, marks=pytest.mark.slow)])
 def test_a_wasserstein_critic_knows_the_distance_of_shifted_normals(loc):
     """W_1(N(0, 1), N(m, 1)) = |m| within 5 %; weight 100 lets slopes exceed 1 by 1 %."""
-    term = adversarial.critic(comparison.data, gan.wasserstein, **OF) + 100.0 * adversarial.wgan_lp(
-        comparison.data, **OF
-    )
+    term = adversarial.critic(comparison.data, gan.wasserstein)
+    term = (term + 100.0 * adversarial.wgan_lp(comparison.data)).of("generator")
     _, metrics = trained_critic(term, Shifted(loc, 1.0), 600, 3e-3)
     np.testing.assert_allclose(np.mean(metrics["data_w1"][-100:]), 2.0, rtol=0.05)
 
@@ -331,9 +323,8 @@ def test_a_wasserstein_critic_knows_the_distance_of_shifted_normals(loc):
 @pytest.mark.slow
 def test_a_two_sided_penalty_finds_the_distance_too():
     """From a critic that starts flat, and so with no slope of the wrong sign."""
-    term = adversarial.critic(comparison.data, gan.wasserstein, **OF) + 100.0 * adversarial.wgan_gp(
-        comparison.data, **OF
-    )
+    term = adversarial.critic(comparison.data, gan.wasserstein)
+    term = (term + 100.0 * adversarial.wgan_gp(comparison.data)).of("generator")
 
     class Flat(nnx.Module):
         def __init__(self):
@@ -343,8 +334,8 @@ def test_a_two_sided_penalty_finds_the_distance_too():
         def __call__(self, x):
             return self.network(x)
 
-    player = Player(loss=term, optimizer=optax.adam(3e-3), owns=("critic",))
-    game = start(jax.random.key(0), Game(Shifted(-2.0, 1.0), Flat()), [player])
+    player = Player(name="critic", loss=term, optimizer=optax.adam(3e-3))
+    game = start(jax.random.key(0), Game(generator=Shifted(-2.0, 1.0), critic=Flat()), [player])
     noise = lambda key, x: jax.random.normal(key, x.shape)
     play = compile_rounds([player], batch_size=512, num_rounds=800, transform=noise)
     _, metrics = play(game, jnp.zeros((512, 1)))
@@ -352,8 +343,10 @@ def test_a_two_sided_penalty_finds_the_distance_too():
 
 
 def test_r1_is_that_of_the_bound():
-    game = Game(Implicit(StandardNormal(3), lambda z: z), lambda x: 0.5 * jnp.sum(x**2))
-    term = adversarial.r1(comparison.data, **OF)
+    game = Game(
+        generator=Implicit(StandardNormal(3), lambda z: z), critic=lambda x: 0.5 * jnp.sum(x**2)
+    )
+    term = adversarial.r1(comparison.data).of("generator")
     expected = 0.5 * np.mean(np.sum(np.asarray(X) ** 2, axis=1))
     np.testing.assert_allclose(evaluate(term, game)[0], expected, rtol=1e-5)
 
@@ -374,7 +367,7 @@ def test_r1_is_that_of_the_bound():
             "Game has no prior, which the comparison 'latent' draws from",
         ),
         (
-            adversarial.wgan_gp(comparison.data, **OF),
+            adversarial.wgan_gp(comparison.data).of("generator"),
             normalized_game,
             ValueError,
             "Normalized has batch normalization: leave it out",
@@ -382,8 +375,9 @@ def test_r1_is_that_of_the_bound():
     ],
 )
 def test_what_cannot_be_compared_is_refused_before_training(term, model, error, message):
+    player = Player(name="critic", loss=term, optimizer=optax.sgd(0.1))
     with pytest.raises(error, match=message):
-        start(jax.random.key(0), model(), [Player(loss=term, optimizer=optax.sgd(0.1))])
+        start(jax.random.key(0), model(), [player])
 
 
 def test_other_mistakes_are_refused():

@@ -1,7 +1,5 @@
 """What terms compare, and what can be trained by it."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,15 +17,11 @@ from genmix.families import (
 )
 from genmix.nets import MLP, state
 from genmix.objectives import adversarial, comparison, distances
+from genmix.training import Game
 
 
-class Game(nnx.Module):
-    def __init__(self, generator, critic=None):
-        self.generator = generator
-        self.critic = critic
-
-
-OF: dict[str, Any] = {"of": lambda game: game.generator}
+def game(generator):
+    return Game(generator=generator, critic=lambda x: x)
 
 
 def bernoulli_vae(wrap=lambda part: part):
@@ -42,23 +36,27 @@ def bernoulli_vae(wrap=lambda part: part):
 @pytest.mark.parametrize(
     "term",
     [
-        lambda compared: adversarial.generator(compared, gan.non_saturating, **OF),
-        lambda compared: adversarial.feature_matching(compared, lambda critic, x: x, **OF),
-        lambda compared: distances.mmd(compared, **OF),
-        lambda compared: distances.sliced_wasserstein(compared, **OF),
+        lambda compared: adversarial.generator(compared, gan.non_saturating).of("generator"),
+        lambda compared: adversarial.feature_matching(compared, lambda critic, x: x).of(
+            "generator"
+        ),
+        lambda compared: distances.mmd(compared).of("generator"),
+        lambda compared: distances.sliced_wasserstein(compared).of("generator"),
     ],
 )
 def test_draws_without_a_gradient_cannot_train(term):
     with pytest.raises(TypeError, match="samples of LatentVariableModel have no gradient for its"):
-        term(comparison.data).init(Game(bernoulli_vae()))
-    term(comparison.data).init(Game(bernoulli_vae(StraightThrough)))
-    term(comparison.decoded).init(Game(bernoulli_vae()))
-    term(comparison.data).init(Game(Implicit(StandardNormal(2), MLP(2, (8,), 3, rngs=nnx.Rngs(0)))))
-    term(comparison.data).init(Game(StandardNormal(3)))  # nothing to train, as beside a flow's MLE
+        term(comparison.data).init(game(bernoulli_vae()))
+    term(comparison.data).init(game(bernoulli_vae(StraightThrough)))
+    term(comparison.decoded).init(game(bernoulli_vae()))
+    term(comparison.data).init(game(Implicit(StandardNormal(2), MLP(2, (8,), 3, rngs=nnx.Rngs(0)))))
+    term(comparison.data).init(game(StandardNormal(3)))  # nothing to train, as beside a flow's MLE
 
 
 def test_a_critic_may_judge_draws_without_a_gradient():
-    adversarial.critic(comparison.data, gan.non_saturating, **OF).init(Game(bernoulli_vae()))
+    adversarial.critic(comparison.data, gan.non_saturating).of("generator").init(
+        game(bernoulli_vae())
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,9 +65,9 @@ def test_a_critic_may_judge_draws_without_a_gradient():
 def test_the_condition_has_no_part_in_a_penalty(penalty, expected):
     """The critic is flat in x and steep in the class."""
     critic = lambda pair: jnp.vdot(jnp.arange(10.0), pair[1])
-    model = Game(Conditional(), critic)
+    model = Game(generator=Conditional(), critic=critic)
     batch = (jnp.zeros((4, 3)), jax.nn.one_hot(jnp.arange(4), 10))
-    value, _ = penalty(comparison.conditional, **OF)(model, jax.random.key(0), batch, ())
+    value, _ = penalty(comparison.conditional).of("generator")(model, jax.random.key(0), batch, ())
     np.testing.assert_allclose(value, expected)
 
 
@@ -110,8 +108,8 @@ class Parts(nnx.Module):
 def test_a_critic_of_latents_teaches_the_posterior_alone():
     """Where the score is w . z and z is a x, the slope of -mean(score) in a is -mean(w . x)."""
     critic = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
-    game = Game(Parts(), critic)
-    term = adversarial.generator(comparison.latent, gan.wasserstein, **OF)
+    game = Game(generator=Parts(), critic=critic)
+    term = adversarial.generator(comparison.latent, gan.wasserstein).of("generator")
 
     @jax.jit
     @jax.grad

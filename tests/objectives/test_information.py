@@ -18,6 +18,7 @@ from genmix.families import (
 )
 from genmix.nets import MLP, Joined
 from genmix.objectives import Rate, adversarial, autoencoding, comparison, information
+from genmix.training import Game
 
 NOISE = 0.3  # of a code that is seen with this probability as the other one
 EVENTS = jnp.zeros((20_000, 1))
@@ -40,9 +41,8 @@ def bound(log_odds):
         "class",
         lambda z: z[0],
         float(np.log(2)),
-        of=lambda m: m.generator,
-        by=lambda m: m.predictor,
-    )
+        by="predictor",
+    ).of("generator")
     return term(Channel(log_odds), jax.random.key(0), EVENTS, ())[0]
 
 
@@ -84,9 +84,7 @@ def test_generator_and_predictor_learn_from_the_information():
     """Minus the bound is (1 - gain * guess)^2 / 2 and a constant, for codes of size 1."""
 
     def loss(gain, guess):
-        term = information.barber_agakov(
-            "sign", lambda z: z, 0.5, of=lambda m: m.generator, by=lambda m: m
-        )
+        term = information.barber_agakov("sign", lambda z: z, 0.5, by=lambda m: m).of("generator")
         return term(Line(gain, guess), jax.random.key(0), EVENTS[:4], ())[0]
 
     value, slopes = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(2.0, 0.25)
@@ -95,12 +93,12 @@ def test_generator_and_predictor_learn_from_the_information():
 
 
 def test_what_cannot_be_informed_is_refused():
-    term = lambda of, by: information.barber_agakov("c", lambda z: z, 0.0, of=of, by=by)
+    term = lambda of, by: information.barber_agakov("c", lambda z: z, 0.0, by=by).of(of)
     model = Channel(0.0)
     with pytest.raises(TypeError, match="Channel is no Implicit, whose base draws the code 'c'"):
-        term(lambda m: m, lambda m: m.predictor).init(model)
+        term(lambda m: m, "predictor").init(model)
     with pytest.raises(TypeError, match="Implicit cannot predict the code 'c': it has no log_prob"):
-        term(lambda m: m.generator, lambda m: m.generator).init(model)
+        term("generator", "generator").init(model)
 
 
 def autoencoder():
@@ -136,13 +134,9 @@ def test_features_stand_for_pixels():
         def features(self, x):
             return jnp.sum(x, keepdims=True)
 
-    class Game(nnx.Module):
-        def __init__(self):
-            self.model, self.critic = autoencoder(), Sum()
-
-    term = adversarial.feature_likelihood(Sum.features, of=lambda game: game.model)
-    x = jnp.ones((4, 3))
-    value, (metrics, _) = term(Game(), jax.random.key(0), x, ())
+    term = adversarial.feature_likelihood(Sum.features).of("model")
+    x, game = jnp.ones((4, 3)), Game(model=autoencoder(), critic=Sum())
+    value, (metrics, _) = term(game, jax.random.key(0), x, ())
     assert -value == metrics["feature_log_likelihood"] <= -0.5 * np.log(2 * np.pi)
 
 

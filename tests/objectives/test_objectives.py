@@ -18,7 +18,7 @@ from genmix.densities import normal
 from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
 from genmix.nets import MLP, state
 from genmix.objectives import Rate, Term, baselines
-from genmix.training import Player, compile_rounds, start
+from genmix.training import Game, Player, compile_rounds, start
 from tests import linear_gaussian
 
 X = jnp.tile(jnp.asarray(linear_gaussian.X, jnp.float32), (64, 1))
@@ -342,18 +342,12 @@ def test_the_running_mean_follows_the_log_weights():
 
 
 def test_a_baseline_network_learns_to_predict_the_bound():
-    class WithBaseline(nnx.Module):
-        def __init__(self):
-            self.vae = vae()
-            self.baseline = MLP(4, (16,), 1, rngs=nnx.Rngs(1))
-
     term = objectives.elbo(
-        of=lambda m: m.vae,
-        estimator=score_function.estimate,
-        baseline=baselines.input_dependent(lambda m: m.baseline),
-    )
-    player = Player(loss=term, optimizer=optax.adam(1e-2), owns=("baseline",))
-    game = start(jax.random.key(0), WithBaseline(), [player])
+        estimator=score_function.estimate, baseline=baselines.input_dependent("baseline")
+    ).of("vae")
+    player = Player(name="baseline", loss=term, optimizer=optax.adam(1e-2))
+    both = Game(vae=vae(), baseline=MLP(4, (16,), 1, rngs=nnx.Rngs(1)))
+    game = start(jax.random.key(0), both, [player])
     game, metrics = compile_rounds([player], batch_size=200, num_rounds=300)(game, BITS)
     predicted = jnp.mean(jax.vmap(game.model.baseline)(BITS))
     np.testing.assert_allclose(predicted, np.mean(metrics["elbo"]), atol=0.1)

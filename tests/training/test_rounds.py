@@ -9,7 +9,7 @@ from flax import nnx
 
 from genmix.nets import MLP, state
 from genmix.objectives import Term
-from genmix.training import Player, averaged_model, compile_rounds, start
+from genmix.training import Game, Player, averaged_model, compile_rounds, start
 
 TARGET = jnp.array([2.0, -1.0])
 
@@ -24,11 +24,11 @@ class Generator(nnx.Module):
         return self.network(jax.random.normal(key, (2,)))
 
 
-class Game(nnx.Module):
-    def __init__(self, seed=0):
-        rngs = nnx.Rngs(seed)
-        self.generator = Generator(rngs)
-        self.critic = MLP(2, (32,), 1, activation=jax.nn.relu, rngs=rngs)
+def new_game():
+    rngs = nnx.Rngs(0)
+    generator = Generator(rngs)
+    critic = MLP(2, (32,), 1, activation=jax.nn.relu, rngs=rngs)
+    return Game(generator=generator, critic=critic)
 
 
 def fakes(game, key, batch):
@@ -58,14 +58,12 @@ def players(critic_steps=3):
             name="critic",
             loss=counted(critic_loss),
             optimizer=optax.adam(5e-3, b1=0.5),
-            owns=("critic",),
             steps=critic_steps,
         ),
         Player(
             name="generator",
             loss=counted(generator_loss),
             optimizer=optax.adam(2e-3, b1=0.5),
-            owns=("generator",),
         ),
     ]
 
@@ -75,7 +73,7 @@ def data(n=512):
 
 
 def play(players, num_rounds, model=None, batch_size=64, **options):
-    game = start(jax.random.key(1), model or Game(), players)
+    game = start(jax.random.key(1), model or new_game(), players)
     return compile_rounds(players, batch_size=batch_size, num_rounds=num_rounds, **options)(
         game, data()
     )
@@ -97,7 +95,7 @@ def test_a_player_moves_as_often_as_it_says():
 @pytest.mark.parametrize("mover", ["critic", "generator"])
 def test_a_player_never_touches_the_other_s_parameters(mover):
     """Bitwise, after rounds in which only one of the two moves; and it does move its own."""
-    before = parameters(Game())
+    before = parameters(new_game())
     alone = [player for player in players() if player.name == mover]
     game, _ = play(alone, 4)
     after = parameters(game.model)
@@ -111,13 +109,13 @@ def test_a_toy_gan_finds_the_data():
     game, _ = play(players(critic_steps=2), 1500)
     samples = jax.vmap(game.model.generator.sample)(jax.random.split(jax.random.key(3), 2000))
     assert jnp.linalg.norm(jnp.mean(samples, axis=0) - TARGET) < 0.25
-    untrained = jax.vmap(Game().generator.sample)(jax.random.split(jax.random.key(3), 2000))
+    untrained = jax.vmap(new_game().generator.sample)(jax.random.split(jax.random.key(3), 2000))
     assert jnp.linalg.norm(jnp.mean(untrained, axis=0) - TARGET) > 1.5
 
 
 def test_calls_can_be_cut_anywhere_bit_for_bit():
     def cut(lengths):
-        game = start(jax.random.key(1), Game(), players())
+        game = start(jax.random.key(1), new_game(), players())
         for n in lengths:
             game, _ = compile_rounds(players(), batch_size=64, num_rounds=n)(game, data())
         return parameters(game.model)
@@ -137,7 +135,7 @@ def test_a_players_batches_are_its_own():
     watchers = [
         Player(name=name, loss=seen, optimizer=optax.sgd(0.1), owns=("critic",)) for name in "ab"
     ]
-    game = start(jax.random.key(1), Game(), watchers)
+    game = start(jax.random.key(1), new_game(), watchers)
     numbers = jnp.arange(12.0)
     _, metrics = compile_rounds(watchers, batch_size=2, num_rounds=3)(game, numbers)
     firsts = np.concatenate([metrics["a/first"], metrics["b/first"]])
@@ -163,7 +161,7 @@ def test_the_average_of_the_parameters():
     player = Player(loss=loss, optimizer=optax.sgd(1.0), owns=("critic",))
 
     def average(decay):
-        game = start(jax.random.key(1), Game(), [player], keep_average=True)
+        game = start(jax.random.key(1), new_game(), [player], keep_average=True)
         step = compile_rounds([player], batch_size=4, num_rounds=3, average_decay=decay)
         game, _ = step(game, data())
         return float(game.model.critic.out.bias[0]), float(averaged_model(game).critic.out.bias[0])
@@ -192,7 +190,7 @@ def test_normalization_statistics_move_with_their_player_only():
 
 def test_the_caller_s_model_survives():
     """Rounds donate their state, not the module that training started from."""
-    model = Game()
+    model = new_game()
     play(players(), 2, model=model)
     assert np.all(np.isfinite(np.asarray(model.critic.out.kernel[...])))
 
@@ -221,7 +219,7 @@ def test_the_caller_s_model_survives():
 )
 def test_games_that_make_no_sense_are_refused(make, error, message):
     with pytest.raises(error, match=message):
-        start(jax.random.key(0), Game(), make())
+        start(jax.random.key(0), new_game(), make())
 
 
 def test_a_model_without_parameters_is_refused():
