@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from genmix.data import locate, packed
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, checked
 
 
 def load(data_dir: Path | None) -> Dataset:
@@ -23,14 +23,16 @@ def load(data_dir: Path | None) -> Dataset:
     def images(split: str) -> np.ndarray:
         return packed.read_bits(path, split, 28 * 28).reshape(-1, 28, 28, 1).astype(np.float32)
 
-    return Dataset(
-        name="binarized-mnist",
-        train=images("train"),
-        valid=images("valid"),
-        test=images("test"),
-        train_labels=None,
-        valid_labels=None,
-        test_labels=None,
-        num_levels=2,
-        binarization="static",
+    return checked(
+        Dataset(
+            name="binarized-mnist",
+            train=images("train"),
+            valid=images("valid"),
+            test=images("test"),
+            train_labels=None,
+            valid_labels=None,
+            test_labels=None,
+            num_levels=2,
+            binarization="static",
+        )
     )

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from genmix.data import locate, npz, packed
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, checked
 
 _FILE = "caltech101_silhouettes.npz"
 
@@ -25,14 +25,16 @@ def load(data_dir: Path | None) -> Dataset:
     def labels(split: str) -> np.ndarray:
         return npz.read(path, f"{split}_labels").astype(np.int32) - 1  # stored from 1 on
 
-    return Dataset(
-        name="caltech-silhouettes",
-        train=images("train"),
-        valid=images("val"),
-        test=images("test"),
-        train_labels=labels("train"),
-        valid_labels=labels("val"),
-        test_labels=labels("test"),
-        num_levels=2,
-        binarization="static",
+    return checked(
+        Dataset(
+            name="caltech-silhouettes",
+            train=images("train"),
+            valid=images("val"),
+            test=images("test"),
+            train_labels=labels("train"),
+            valid_labels=labels("val"),
+            test_labels=labels("test"),
+            num_levels=2,
+            binarization="static",
+        )
     )

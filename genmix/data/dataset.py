@@ -28,6 +28,34 @@ class Dataset(NamedTuple):
     binarization: Literal["dynamic", "static", "none"]
 
 
+def checked(dataset: Dataset) -> Dataset:
+    """The data set itself, whose parts belong together; every reader of files hands out this.
+
+    Raises:
+        ValueError: if a split has not as many labels as images or a label below 0, its images are
+            not of the size of those of the others, or there are none to train or to test on.
+    """
+    for split in ("train", "valid", "test"):
+        images, labels = getattr(dataset, split), getattr(dataset, f"{split}_labels")
+        if images.ndim != 4 or images.shape[1:] != dataset.train.shape[1:]:
+            raise ValueError(
+                f"{dataset.name}: {split} images have shape {images.shape}, expected "
+                f"[n, height, width, channels] as in train, {dataset.train.shape}."
+            )
+        if labels is not None and labels.shape != images.shape[:1]:
+            raise ValueError(
+                f"{dataset.name}: {split} has {len(images)} images, but labels of shape "
+                f"{labels.shape}: they do not belong together."
+            )
+        if labels is not None and np.any(labels < 0):
+            raise ValueError(
+                f"{dataset.name}: labels of {split} are counted from 0, got {labels.min()}."
+            )
+        if split != "valid" and not len(images):
+            raise ValueError(f"{dataset.name}: there are no {split} images.")
+    return dataset
+
+
 def thinned(dataset: Dataset, limit: int | None) -> Dataset:
     """The data set with at most `limit` validation and test images, evenly spaced among all.
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from genmix.data.binarization import binarize_once
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, checked
 
 _NUM_TRAIN = 1_437
 _TEST_SEED = 0
@@ -25,16 +25,18 @@ def load() -> Dataset:
     """
     images, labels = _images_and_labels()
     test = binarize_once(images[_NUM_TRAIN:], _TEST_SEED)
-    return Dataset(
-        name="digits",
-        train=images[:_NUM_TRAIN],
-        valid=images[:0],
-        test=test,
-        train_labels=labels[:_NUM_TRAIN],
-        valid_labels=labels[:0],
-        test_labels=labels[_NUM_TRAIN:],
-        num_levels=2,
-        binarization="dynamic",
+    return checked(
+        Dataset(
+            name="digits",
+            train=images[:_NUM_TRAIN],
+            valid=images[:0],
+            test=test,
+            train_labels=labels[:_NUM_TRAIN],
+            valid_labels=labels[:0],
+            test_labels=labels[_NUM_TRAIN:],
+            num_levels=2,
+            binarization="dynamic",
+        )
     )
 
 

@@ -5,12 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genmix.data import digits, frey_faces, idx, locate, tfds_source
+from genmix.data import digits, frey_faces, mnist, tfds_source
 from genmix.data.dataset import Dataset
-from genmix.data.load import load
 
-_FOLDERS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
-NAMES = ("digits", *_FOLDERS, "frey-faces")
+NAMES = ("digits", "mnist", "fashion-mnist", "frey-faces")
 
 
 def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
@@ -36,7 +34,7 @@ def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
         return _digits()
     if name == "frey-faces":
         return frey_faces.load(directory)
-    return _mnist(name, directory)
+    return mnist.load_grey(name, directory)
 
 
 def _digits() -> Dataset:
@@ -45,17 +43,6 @@ def _digits() -> Dataset:
     train, test = np.split(levels, [len(binary.train)])
     return binary._replace(
         train=train, valid=test[:0], test=test, num_levels=17, binarization="none"
-    )
-
-
-def _mnist(name: str, data_dir: Path | None) -> Dataset:
-    binary = load(name, data_dir)
-    images = lambda part: idx.read(
-        locate.file(data_dir, _FOLDERS[name], f"{part}-images-idx3-ubyte", may_be_gzipped=True)
-    )[..., None].astype(np.float32)
-    train, valid = np.split(images("train"), [len(binary.train)])
-    return binary._replace(
-        train=train, valid=valid, test=images("t10k"), num_levels=256, binarization="none"
     )
 
 

@@ -5,57 +5,109 @@ images to train on, the last 400 of the training file to validate, 10,000 to tes
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from genmix.data import idx, locate
 from genmix.data.binarization import binarize_once
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, checked
 
 _NUM_VALID = 400
 _VALID_SEED, _TEST_SEED = 1, 0
+_FOLDERS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
+# Sets in this form have the same file names and sizes, so only the contents tell them apart.
+_FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9), "fashion-mnist": (9, 0, 0, 3, 0)}
 
 
 def load(data_dir: Path | None) -> Dataset:
     """MNIST, 28x28. Source: LeCun, Bottou, Bengio & Haffner (1998), Proceedings of the IEEE."""
-    return _load("mnist", data_dir, "mnist", first_labels=(5, 0, 4, 1, 9))
+    return _binarized(load_grey("mnist", data_dir))
 
 
 def load_fashion(data_dir: Path | None) -> Dataset:
     """Fashion-MNIST, 28x28. Source: Xiao, Rasul & Vollgraf (2017), arXiv:1708.07747."""
-    return _load("fashion-mnist", data_dir, "fashion_mnist", first_labels=(9, 0, 0, 3, 0))
+    return _binarized(load_grey("fashion-mnist", data_dir))
 
 
-def _load(name: str, data_dir: Path | None, folder: str, first_labels: tuple[int, ...]) -> Dataset:
-    def path(file_name: str) -> Path:
-        return locate.file(data_dir, folder, file_name, may_be_gzipped=True)
+def load_grey(name: str, data_dir: Path | None) -> Dataset:
+    """The set as levels 0 .. 255, in the same splits.
 
-    labels_path = path("train-labels-idx1-ubyte")
-    labels = idx.read(labels_path).astype(np.int32)
-    # Sets in this form have the same file names and sizes, so only the contents tell them apart.
-    if (found := tuple(labels[: len(first_labels)].tolist())) != first_labels:
+    Raises:
+        ValueError: if a file is damaged or of another set, or two of them do not belong together.
+        FileNotFoundError: if a file is not there.
+    """
+    train, test = _read(data_dir, _FOLDERS[name], "train"), _read(data_dir, _FOLDERS[name], "t10k")
+    first = _FIRST_LABELS[name]
+    if (found := tuple(train.labels[: len(first)].tolist())) != first:
         raise ValueError(
-            f"{labels_path} starts with labels {found}, expected {first_labels}: it is not the "
+            f"{train.labels_path} starts with labels {found}, expected {first}: it is not the "
             f"training part of {name}."
         )
-    test_labels = idx.read(path("t10k-labels-idx1-ubyte")).astype(np.int32)
-    train = _probabilities(path("train-images-idx3-ubyte"))
-    test = _probabilities(path("t10k-images-idx3-ubyte"))
-    return Dataset(
-        name=name,
-        train=train[:-_NUM_VALID],
-        valid=binarize_once(train[-_NUM_VALID:], _VALID_SEED),
-        test=binarize_once(test, _TEST_SEED),
-        train_labels=labels[:-_NUM_VALID],
-        valid_labels=labels[-_NUM_VALID:],
-        test_labels=test_labels,
+    if len(train.labels) <= _NUM_VALID:
+        raise ValueError(
+            f"{train.images_path} has {len(train.images)} images, of which the last {_NUM_VALID} "
+            "are for validation: none are left to train on."
+        )
+    if np.array_equal(train.labels, test.labels) and np.array_equal(train.images, test.images):
+        raise ValueError(
+            f"{test.images_path} holds the training images, and {test.labels_path} their labels: "
+            f"put the test files of {name} there."
+        )
+    return checked(
+        Dataset(
+            name=name,
+            train=train.images[:-_NUM_VALID],
+            valid=train.images[-_NUM_VALID:],
+            test=test.images,
+            train_labels=train.labels[:-_NUM_VALID],
+            valid_labels=train.labels[-_NUM_VALID:],
+            test_labels=test.labels,
+            num_levels=256,
+            binarization="none",
+        )
+    )
+
+
+def _binarized(levels: Dataset) -> Dataset:
+    white = np.float32(255)
+    return levels._replace(
+        train=levels.train / white,
+        valid=binarize_once(levels.valid / white, _VALID_SEED),
+        test=binarize_once(levels.test / white, _TEST_SEED),
         num_levels=2,
         binarization="dynamic",
     )
 
 
-def _probabilities(path: Path) -> np.ndarray:
-    grey = idx.read(path)
-    if grey.dtype != np.uint8:
-        raise ValueError(f"{path} has elements of dtype {grey.dtype}, expected uint8.")
-    return grey[..., None] / np.float32(255)
+class _Part(NamedTuple):
+    """The two files of one part, "train" or "t10k"."""
+
+    images_path: Path
+    images: np.ndarray  # float32 [n, height, width, 1], levels
+    labels_path: Path
+    labels: np.ndarray  # int32 [n]
+
+
+def _read(data_dir: Path | None, folder: str, part: str) -> _Part:
+    path = lambda kind: locate.file(data_dir, folder, f"{part}-{kind}-ubyte", may_be_gzipped=True)
+    labels_path, images_path = path("labels-idx1"), path("images-idx3")
+    labels, levels = idx.read(labels_path), idx.read(images_path)
+    if levels.dtype != np.uint8 or levels.ndim != 3:
+        raise ValueError(
+            f"{images_path} has elements of dtype {levels.dtype} and shape {levels.shape}, "
+            "expected uint8 and (images, height, width)."
+        )
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise ValueError(
+            f"{labels_path} has elements of dtype {labels.dtype} and shape {labels.shape}, "
+            "expected whole numbers and (labels,)."
+        )
+    if len(levels) != len(labels):
+        raise ValueError(
+            f"{images_path} has {len(levels)} images, but {labels_path} has {len(labels)} labels: "
+            "they do not belong together."
+        )
+    return _Part(
+        images_path, levels[..., None].astype(np.float32), labels_path, labels.astype(np.int32)
+    )

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from genmix.data.binarization import binarize_once
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, checked
 
 _MAX_BYTES = 8 * 2**30  # of images as float32; a set beyond it is one to stream
 _CHUNK = 1000  # examples read at once
@@ -104,16 +104,18 @@ def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
     else:
         valid, valid_labels = train[:0], None if train_labels is None else train_labels[:0]
     is_binary = max(np.max(images, initial=0) for images in (train, valid, test)) <= 1
-    return Dataset(
-        name=f"tfds:{name}",
-        train=train,
-        valid=valid,
-        test=test,
-        train_labels=train_labels,
-        valid_labels=valid_labels,
-        test_labels=test_labels,
-        num_levels=2 if is_binary else 256,
-        binarization="static" if is_binary else "none",
+    return checked(
+        Dataset(
+            name=f"tfds:{name}",
+            train=train,
+            valid=valid,
+            test=test,
+            train_labels=train_labels,
+            valid_labels=valid_labels,
+            test_labels=test_labels,
+            num_levels=2 if is_binary else 256,
+            binarization="static" if is_binary else "none",
+        )
     )
 
 
