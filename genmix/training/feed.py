@@ -1,11 +1,14 @@
 """Where rounds take their data from: arrays on the device, or blocks of a stream."""
 
 import contextlib
+import functools
+import zlib
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 from genmix import examples, sharding
@@ -31,8 +34,8 @@ class InMemory:
 
     gives_batches = False
 
-    def __init__(self, arrays: PyTree):
-        examples.count(arrays, "data")
+    def __init__(self, arrays: PyTree, batch_size: int):
+        self._sizes = {"batch_size": batch_size, "num_examples": examples.count(arrays, "data")}
         self._examples = sharding.replicated(jax.tree.map(jnp.asarray, arrays))
 
     def take(self, num_rounds: int) -> PyTree:
@@ -43,14 +46,40 @@ class InMemory:
         """There is nothing to read."""
 
     def position(self) -> PyTree:
-        """Rounds know which examples are next."""
-        return {}
+        """What the order of examples depends on; rounds know which of them are next."""
+        return self._sizes | {"checksum": self._checksum}
 
     def restore(self, position: PyTree) -> None:
-        """There is nothing to move."""
+        """There is nothing to move, but the same rounds must see the same examples.
+
+        Raises:
+            ValueError: if the run had other data, or batches of another size.
+        """
+        for name, value in self._sizes.items():
+            if position[name] != value:
+                raise ValueError(
+                    f"the run to resume has {name} {position[name]}, got {value}: resume it with "
+                    "its own data and batch_size, or start a new run in another directory."
+                )
+        if position["checksum"] != self._checksum:
+            raise ValueError(
+                "the run to resume was trained on other data of the same size: resume it with its "
+                "own, or start a new run in another directory."
+            )
 
     def close(self) -> None:
         """There is nothing open."""
+
+    @functools.cached_property
+    def _checksum(self) -> int:
+        """Of types, shapes and values; it takes a second for each gigabyte, so only if asked."""
+        checksum = 0
+        for path, leaf in jax.tree.leaves_with_path(self._examples):
+            is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+            array = np.ascontiguousarray(jax.random.key_data(leaf) if is_key else leaf)
+            header = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+            checksum = zlib.crc32(array.data.cast("B"), zlib.crc32(header.encode(), checksum))
+        return checksum
 
 
 class Streamed:

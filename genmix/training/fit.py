@@ -34,7 +34,8 @@ class Validation(NamedTuple):
     Attributes:
         score: model -> a number, higher is better, such as a bound on validation data.
         every: rounds between two looks.
-        patience: looks without improvement after which training stops; never if None.
+        patience: looks without improvement after which training stops; never if None. A score
+            that is NaN is no improvement, and a warning tells of it.
     """
 
     score: Callable[[Any], float]
@@ -173,7 +174,7 @@ def fit(
 
 def _feed(data: PyTree, players: Sequence[Player], plan: Plan) -> feed.InMemory | feed.Streamed:
     if not isinstance(data, feed.Streams):
-        return feed.InMemory(data)
+        return feed.InMemory(data, plan.batch_size)
     batches_per_round = sum(player.steps for player in players)
     return feed.Streamed(data, batch_size=plan.batch_size, batches_per_round=batches_per_round)
 
@@ -321,6 +322,13 @@ class _Run:
             return None
         model = self._judged(self.state)
         score = means["validation"] = float(validation.score(model))
+        if math.isnan(score):
+            warnings.warn(
+                f"The validation score of round {self.done} is NaN, which counts as no "
+                f"improvement; the best is that of round {self.best.round}. Look at what the score "
+                f"computes from the model.",
+                stacklevel=4,
+            )
         self._offer(model, score, self.done)
         return score
 

@@ -163,3 +163,35 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     train(directory=tmp_path, num_rounds=10)
     with pytest.raises(ValueError, match="already exists"):
         train(directory=tmp_path, num_rounds=10)
+
+
+@pytest.mark.parametrize(
+    ("data", "batch_size", "message"),
+    [
+        (DATA, 4, "the run to resume has batch_size 8, got 4: resume it with its own data and"),
+        (DATA[:32], 8, "the run to resume has num_examples 64, got 32: resume it with its own"),
+        (DATA + 1, 8, "was trained on other data of the same size: resume it with its own, or"),
+        (DATA[:, :, None], 8, "was trained on other data of the same size"),
+        (DATA[::-1], 8, "was trained on other data of the same size"),
+    ],
+)
+def test_a_run_is_resumed_with_its_own_data(tmp_path, data, batch_size, message):
+    plan = {"rounds_per_call": 2, "directory": tmp_path, "label": None}
+    fit_ = lambda data, **options: fit(
+        jax.random.key(0), Location(), [player()], data, Plan(**plan, **options)
+    )
+    first = fit_(DATA, num_rounds=2, batch_size=8)
+    with pytest.raises(ValueError, match=message):
+        fit_(data, num_rounds=4, batch_size=batch_size, resume=True)
+    again = fit_(jnp.asarray(DATA), num_rounds=2, batch_size=8, resume=True)
+    np.testing.assert_array_equal(first.model.loc[...], again.model.loc[...])
+
+
+def test_a_validation_score_that_is_nan_is_told():
+    scores = iter([1.0, np.nan, np.nan, 5.0])
+    options = {"validation": Validation(lambda model: next(scores), every=10, patience=2)}
+    text = r"score of round [23]0 is NaN, which counts as no improvement; the best is .* 10\."
+    with pytest.warns(UserWarning, match=text) as told:
+        result = train(num_rounds=400, **options)
+    assert len(told) == 2
+    assert int(result.state.round) == 30
