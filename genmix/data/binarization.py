@@ -11,7 +11,8 @@ def binarize(
 ) -> Float32[Array, "*shape"]:
     """One draw of independent Bernoulli pixels, 0 or 1; for each training batch, inside `jit`.
 
-    Probability 0 always gives 0 and probability 1 always gives 1.
+    Probability 0 always gives 0 and probability 1 always gives 1; NaN where a value is outside
+    [0, 1], and so no probability.
 
     Raises:
         TypeError: if the probabilities are not floating point, as grey levels 0..255 are not.
@@ -25,7 +26,8 @@ def binarize(
             "divide grey levels by their largest value first."
         )
     uniform = jax.random.uniform(key, probabilities.shape, probabilities.dtype)  # in [0, 1)
-    return (uniform < probabilities).astype(jnp.float32)
+    is_probability = (probabilities >= 0) & (probabilities <= 1)
+    return jnp.where(is_probability, (uniform < probabilities).astype(jnp.float32), jnp.nan)
 
 
 def binarize_once(probabilities: np.ndarray, seed: int) -> np.ndarray:
@@ -38,16 +40,27 @@ def binarize_once(probabilities: np.ndarray, seed: int) -> np.ndarray:
         ValueError: if a probability is NaN or outside [0, 1].
     """
     probabilities = np.asarray(probabilities, np.float32)
-    if not np.all((probabilities >= 0) & (probabilities <= 1)):
-        raise ValueError(
-            f"probabilities must lie in [0, 1], got values from {probabilities.min()} to "
-            f"{probabilities.max()}; divide grey levels by their largest value first."
-        )
+    _require_probabilities(probabilities, "probabilities")
     key = jax.random.key(seed, impl="threefry2x32")
     return np.array(binarize(key, jnp.asarray(probabilities)))
 
 
 def mean_logits(images: Float[np.ndarray, "n ..."]) -> Float32[np.ndarray, "..."]:
-    """Logits of the pixels' means, which are clipped to [0.001, 0.999]: a decoder's first bias."""
+    """Logits of the pixels' means, which are clipped to [0.001, 0.999]: a decoder's first bias.
+
+    Raises:
+        ValueError: if there are no images, or a value is NaN or outside [0, 1].
+    """
+    if not len(images):
+        raise ValueError("images is empty, so its pixels have no means.")
+    _require_probabilities(images, "images")
     means = np.clip(np.mean(images, axis=0), 1e-3, 1 - 1e-3)
     return np.log(means / (1 - means)).astype(np.float32)
+
+
+def _require_probabilities(values: np.ndarray, name: str) -> None:
+    if not np.all((values >= 0) & (values <= 1)):
+        raise ValueError(
+            f"{name} must lie in [0, 1], got values from {values.min()} to {values.max()}; divide "
+            "grey levels by their largest value first."
+        )

@@ -37,6 +37,8 @@ def render(
     factors = np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] != 5:
         raise ValueError(f"factors must be [n, 5], got shape {factors.shape}.")
+    if factors.dtype.kind not in "iu":
+        raise ValueError(f"factors must be indices, whole numbers, got dtype {factors.dtype}.")
     if np.any(factors < 0) or np.any(factors >= SIZES):
         raise ValueError(f"factors must be indices below {SIZES}, got {factors.max(axis=0)}.")
     shape, *rest = factors.T

@@ -16,10 +16,20 @@ def independent_bernoulli(
     """Log p(x) in nats of each event under independent Bernoulli entries fitted to `train`.
 
     The means of `train` (which may hold probabilities) are smoothed by one observation of each
-    outcome, so that no event is impossible.
+    outcome, so that no binary event is impossible; -inf where an event has other values.
+
+    Raises:
+        ValueError: if a value of `train` is NaN or outside [0, 1], or events differ in shape.
     """
+    train, x = np.asarray(train), np.asarray(x)
+    _require_one_shape(train, x)
+    if not np.all((train >= 0) & (train <= 1)):
+        raise ValueError(
+            f"train must lie in [0, 1], got values from {train.min()} to {train.max()}; divide "
+            "grey levels by their largest value, or use independent_histogram."
+        )
     mean = (np.sum(train, axis=0, dtype=np.float64) + 1) / (len(train) + 2)
-    log_prob = np.where(x == 1, np.log(mean), np.log1p(-mean))
+    log_prob = np.select([x == 1, x == 0], [np.log(mean), np.log1p(-mean)], -np.inf)
     return np.sum(log_prob.reshape(len(x), -1), axis=1)
 
 
@@ -28,13 +38,38 @@ def independent_histogram(
 ) -> Float[np.ndarray, " m"]:
     """Log p(x) in nats of each event under independent histograms, one an entry.
 
-    Levels are whole numbers from 0 to num_levels - 1; counts are smoothed by one of each level.
+    Levels are whole numbers from 0 to num_levels - 1; counts are smoothed by one of each level, and
+    an event that has other values gets -inf.
+
+    Raises:
+        ValueError: if `train` has other values, or events differ in shape.
     """
+    train, x = np.asarray(train), np.asarray(x)
+    _require_one_shape(train, x)
+    if not np.all(_are_levels(train, num_levels)):
+        raise ValueError(
+            f"train must hold whole numbers from 0 to {num_levels - 1}, got values from "
+            f"{train.min()} to {train.max()}."
+        )
     columns = train.reshape(len(train), -1).astype(np.int64)
     counts = np.stack([np.bincount(c, minlength=num_levels) for c in columns.T]) + 1.0
     log_prob = np.log(counts / counts.sum(axis=1, keepdims=True))
-    levels = x.reshape(len(x), -1).astype(np.int64)
-    return np.sum(log_prob[np.arange(levels.shape[1]), levels], axis=1)
+    flat = x.reshape(len(x), -1)
+    inside = _are_levels(flat, num_levels)
+    levels = np.where(inside, flat, 0).astype(np.int64)
+    found = log_prob[np.arange(levels.shape[1]), levels]
+    return np.sum(np.where(inside, found, -np.inf), axis=1)
+
+
+def _are_levels(x: np.ndarray, num_levels: int) -> np.ndarray:
+    return (x >= 0) & (x < num_levels) & (x == np.floor(x))
+
+
+def _require_one_shape(train: np.ndarray, x: np.ndarray) -> None:
+    if train.shape[1:] != x.shape[1:] or not len(train):
+        raise ValueError(
+            f"train and x must hold events of one shape, got {train.shape} and {x.shape}."
+        )
 
 
 def row(model: str, log_px: Float[np.ndarray, " n"]) -> dict[str, Any]:

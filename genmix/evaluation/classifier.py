@@ -58,11 +58,18 @@ def train(
         directory: where its weights are kept, and taken from if they are there already.
 
     Raises:
-        ValueError: if there are not as many labels as images, or the directory holds a classifier
-            that other arguments made.
+        ValueError: if there are not as many labels as images, an image has values outside [0, 1], a
+            label is negative, or the directory holds a classifier that other arguments made.
     """
     images, labels = jnp.asarray(images, jnp.float32), jnp.asarray(labels)
     examples.count((images, labels), "(images, labels)")
+    if jnp.min(labels) < 0:
+        raise ValueError(f"labels must be classes from 0 on, got {jnp.min(labels)}.")
+    if not jnp.all((images >= 0) & (images <= 1)):
+        raise ValueError(
+            f"images must lie in [0, 1], got values from {jnp.min(images)} to {jnp.max(images)}; "
+            "divide grey levels by the largest."
+        )
     if directory is not None:
         digest = hashlib.sha256(np.asarray(images).tobytes() + np.asarray(labels).tobytes())
         made_by = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import ArrayLike, Float, Int, UInt8
+from jaxtyping import ArrayLike, Float, Int, Shaped, UInt8
 
 _MIN_CELL = 56  # pixels: an 8x8 digit is drawn seven times as large
 _LINE = 2  # pixels between two cells
@@ -17,18 +17,25 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 
 
 def image_grid(
-    images: Float[ArrayLike, "..."], columns: int
+    images: Shaped[ArrayLike, "..."], columns: int
 ) -> UInt8[np.ndarray, "grid_height grid_width channels"]:
     """Images with values in [0, 1], row by row in a grid; small ones are enlarged.
 
-    Values outside [0, 1] are drawn as the nearest end.
+    Values outside [0, 1] are drawn as the nearest end, since samples of a density may lie there.
 
     Raises:
-        ValueError: if the images are not of shape [n, height, width, 1 or 3] or columns < 1.
+        ValueError: if the images are not of shape [n, height, width, 1 or 3], hold levels such as
+            0 .. 255, or columns < 1.
     """
     images = np.asarray(images)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
         raise ValueError(f"images must be [n, height, width, 1 or 3], got shape {images.shape}.")
+    top = images.max()
+    if top > 1 and images.min() >= 0 and np.all(images == np.floor(images)):
+        raise ValueError(
+            f"images must have values in [0, 1], got levels up to {top}: divide them by the "
+            "largest level that there can be, such as 255."
+        )
     if columns < 1:
         raise ValueError(f"columns must be at least 1, got {columns}.")
     num_images, height, width, channels = images.shape
@@ -56,7 +63,7 @@ def save_png(path: str | Path, image: UInt8[np.ndarray, "height width channels"]
 
 
 def save_samples(
-    path: str | Path, samples: Float[ArrayLike, "n height width channels"], *, columns: int = 10
+    path: str | Path, samples: Shaped[ArrayLike, "n height width channels"], *, columns: int = 10
 ) -> None:
     """Draw samples, with values in [0, 1], in a grid."""
     save_png(path, image_grid(samples, columns))

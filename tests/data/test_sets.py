@@ -148,3 +148,19 @@ def test_importing_stays_light():
     code = f"import genmix, sys; print([m for m in {heavy} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("how", [lambda f: f, jax.jit], ids=["eager", "jit"])
+def test_what_is_no_probability_is_not_binarized(how):
+    values = jnp.array([128.0, 255.0, jnp.nan, -3.0, 1.0, 0.0, -0.0])
+    got = how(binarization.binarize)(jax.random.key(0), values)
+    np.testing.assert_array_equal(got, [np.nan] * 4 + [1, 0, 0])
+    assert got.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("wrong", [255.0, -0.1, np.nan])
+def test_means_of_what_is_no_probability_have_no_logits(wrong):
+    with pytest.raises(ValueError, match=r"images must lie in \[0, 1\], got .*; divide grey"):
+        data.mean_logits(np.array([[0.5], [wrong]]))
+    with pytest.raises(ValueError, match="images is empty, so its pixels have no means"):
+        data.mean_logits(np.zeros((0, 2)))

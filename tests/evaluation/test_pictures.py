@@ -57,3 +57,15 @@ def test_shapes_that_are_no_pictures_are_refused(shape):
         pictures.image_grid(np.zeros(shape), 3)
     with pytest.raises(ValueError, match="columns must be at least 1, got 0"):
         pictures.image_grid(np.zeros((1, 2, 2, 1)), 0)
+
+
+def test_levels_are_not_drawn_as_white():
+    levels = np.arange(256).reshape(1, 16, 16, 1)
+    for images in (levels, levels.astype(np.uint8), levels.astype(np.float32)):
+        with pytest.raises(ValueError, match=r"got levels up to 255.*: divide them by the largest"):
+            pictures.image_grid(images, 1)
+    binary = (levels > 9).astype(np.uint8)
+    np.testing.assert_array_equal(
+        pictures.image_grid(binary, 1), pictures.image_grid(binary.astype(float), 1)
+    )
+    assert pictures.image_grid(levels / 200, 1).max() == 255  # a density's draws may lie outside

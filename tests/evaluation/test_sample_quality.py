@@ -115,3 +115,16 @@ def test_mistakes_are_refused():
         sample_quality.precision_and_recall(np.zeros((3, 2)), np.zeros((5, 2)))
     with pytest.raises(ValueError, match=r"as many examples each, .*\[0\] 5, .*\[1\] 4"):
         classifiers.train(jax.random.key(0), real, jnp.zeros(4, int))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (0.5, [0, -1], "labels must be classes from 0 on, got -1"),
+        (255.0, [0, 1], r"images must lie in \[0, 1\], got values from 255.*; divide"),
+        (jnp.nan, [0, 1], r"images must lie in \[0, 1\]"),
+    ],
+)
+def test_a_classifier_is_trained_on_images_with_classes(images, labels, message):
+    with pytest.raises(ValueError, match=message):
+        classifiers.train(jax.random.key(0), jnp.full((2, 4, 4, 1), images), jnp.array(labels))

@@ -1,0 +1,46 @@
+"""Models of independent pixels, and what of their values is not on their support."""
+
+import numpy as np
+import pytest
+
+from genmix.evaluation import baselines
+
+BINARY = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+
+
+def test_bernoulli_is_that_of_smoothed_means():
+    got = baselines.independent_bernoulli(BINARY, BINARY[:2])
+    means = np.array([2, 4]) / 5
+    expected = [np.log(1 - means[0]) + np.log(means[1]), np.sum(np.log(means))]
+    np.testing.assert_allclose(got, expected, rtol=1e-14)
+
+
+def test_events_off_the_support_are_impossible():
+    x = np.array([[0.5, 1.0], [1.0, 255.0], [-3.0, 0.0], [np.nan, 1.0], [1.0, 0.0]])
+    got = baselines.independent_bernoulli(BINARY, x)
+    np.testing.assert_array_equal(np.isneginf(got), [True] * 4 + [False])
+    got = baselines.independent_histogram(BINARY, x, num_levels=2)
+    np.testing.assert_array_equal(np.isneginf(got), [True] * 4 + [False])
+    np.testing.assert_allclose(got[4], np.log(2 / 5) + np.log(1 / 5), rtol=1e-14)
+    with np.errstate(all="raise"):
+        assert np.isneginf(baselines.independent_histogram(BINARY, x[1:2] - 256, num_levels=3))
+
+
+@pytest.mark.parametrize("wrong", [128.0, -1.0, np.nan])
+def test_what_they_are_fitted_to_must_be_on_the_support(wrong):
+    train = np.where(BINARY == 1, wrong, BINARY)
+    with pytest.raises(ValueError, match=r"train must lie in \[0, 1\], got values from .*; divide"):
+        baselines.independent_bernoulli(train, BINARY)
+    with pytest.raises(ValueError, match="train must hold whole numbers from 0 to 15, got values"):
+        baselines.independent_histogram(train, BINARY, num_levels=16)
+
+
+def test_events_must_have_one_shape():
+    for fitted in (
+        baselines.independent_bernoulli,
+        lambda train, x: baselines.independent_histogram(train, x, num_levels=2),
+    ):
+        with pytest.raises(ValueError, match=r"events of one shape, got \(3, 2\) and \(3, 1\)"):
+            fitted(BINARY, BINARY[:, :1])
+        with pytest.raises(ValueError, match=r"events of one shape, got \(0, 2\) and"):
+            fitted(BINARY[:0], BINARY)
