@@ -1,5 +1,19 @@
-"""Learning in closed form: expectation-maximization."""
+"""Learning in closed form: expectation-maximization, mean field by coordinate ascent."""
 
-from genmix.inference import em, em_components
+from genmix.inference import (
+    bayesian_mixture,
+    bayesian_regression,
+    coordinate_ascent,
+    em,
+    em_components,
+    normal_gamma,
+)
 
-__all__ = ["em", "em_components"]
+__all__ = [
+    "bayesian_mixture",
+    "bayesian_regression",
+    "coordinate_ascent",
+    "em",
+    "em_components",
+    "normal_gamma",
+]

@@ -164,7 +164,7 @@ def test_a_locked_directory_is_refused_and_says_who_is_in_it(tmp_path):
 
 def test_a_lock_ends_with_its_process(tmp_path):
     program = (
-        "import sys, time; from genmix.training import run_directory\n"
+        "import sys, time; from genmix.runs import run_directory\n"
         "with run_directory.locked(sys.argv[1]):\n"
         "    print('locked', flush=True); time.sleep(600)"
     )
