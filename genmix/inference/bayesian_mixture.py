@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jax.scipy.special import digamma, multigammaln
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, Float, Key
 
 from genmix.densities import dirichlet
 
@@ -24,9 +24,9 @@ class NormalWishart(NamedTuple):
     """S ~ Wishart(inverse_scale^-1, degrees), mu | S ~ N(loc, (strength S)^-1); or k of them."""
 
     loc: Float[Array, "*k d"]
-    strength: Float[ArrayLike, "*k"]
+    strength: Float[Array, "*k"] | float
     inverse_scale: Float[Array, "*k d d"]  # positive definite
-    degrees: Float[ArrayLike, "*k"]  # above d - 1
+    degrees: Float[Array, "*k"] | float  # above d - 1
 
 
 class Factors(NamedTuple):
@@ -129,7 +129,7 @@ def _kl(q: NormalWishart, p: NormalWishart) -> Float[Array, ""]:
     """
     dim = len(q.loc)
     tril_q, tril_p = jnp.linalg.cholesky(q.inverse_scale), jnp.linalg.cholesky(p.inverse_scale)
-    ratio = q.strength / p.strength
+    ratio = jnp.asarray(q.strength / p.strength)
     shift = jnp.sum(solve_triangular(tril_q, q.loc - p.loc, lower=True) ** 2)
     of_means = 0.5 * (dim * (jnp.log(ratio) + 1 / ratio - 1) + p.strength * q.degrees * shift)
     trace = jnp.sum(solve_triangular(tril_q, tril_p, lower=True) ** 2)
@@ -143,7 +143,7 @@ def _kl(q: NormalWishart, p: NormalWishart) -> Float[Array, ""]:
     return of_means + of_precisions
 
 
-def _log_normalizer(degrees: ArrayLike, tril: Float[Array, "d d"]) -> Float[Array, ""]:
+def _log_normalizer(degrees: Array | float, tril: Float[Array, "d d"]) -> Float[Array, ""]:
     """Log of the integral of det(S)^((degrees - d - 1) / 2) exp(-tr(inverse_scale S) / 2)."""
     dim = len(tril)
     degrees = jnp.asarray(degrees, tril.dtype)

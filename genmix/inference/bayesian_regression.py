@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_factor, cho_solve
 from jax.scipy.special import digamma
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from genmix.densities import gamma
 
@@ -22,8 +22,8 @@ LOG_2PI = math.log(2 * math.pi)
 class Gamma(NamedTuple):
     """Gamma(concentration, rate) of a precision."""
 
-    concentration: Float[ArrayLike, ""]
-    rate: Float[ArrayLike, ""]
+    concentration: Float[Array, ""] | float
+    rate: Float[Array, ""] | float
 
     @property
     def mean(self) -> Float[Array, ""]:

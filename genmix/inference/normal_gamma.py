@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 from jax.scipy.special import digamma, gammaln
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 from genmix.densities import gamma, normal
 
@@ -20,10 +20,10 @@ LOG_2PI = math.log(2 * math.pi)
 class Prior(NamedTuple):
     """mu | tau ~ N(loc, 1 / (strength tau)), tau ~ Gamma(concentration, rate)."""
 
-    loc: Float[ArrayLike, ""] = 0.0
-    strength: Float[ArrayLike, ""] = 1.0
-    concentration: Float[ArrayLike, ""] = 1.0
-    rate: Float[ArrayLike, ""] = 1.0
+    loc: Float[Array, ""] | float = 0.0
+    strength: Float[Array, ""] | float = 1.0
+    concentration: Float[Array, ""] | float = 1.0
+    rate: Float[Array, ""] | float = 1.0
 
 
 class Factors(NamedTuple):
@@ -55,7 +55,8 @@ class NormalGamma(NamedTuple):
         precision = (prior.strength + n) * mean_tau
         squares = self._expected_squares(loc, precision)
         # mu's own prior, whose precision is strength * tau, adds half an observation.
-        return Factors(loc, precision, prior.concentration + (n + 1) / 2, prior.rate + squares / 2)
+        concentration = jnp.asarray(prior.concentration + (n + 1) / 2, self.x.dtype)
+        return Factors(loc, precision, concentration, prior.rate + squares / 2)
 
     def bound(self, factors: Factors) -> Float[Array, ""]:
         """E_q[log p(x, mu, tau)] plus the entropies of the two factors, in nats."""
