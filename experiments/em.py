@@ -4,22 +4,22 @@ Defaults take less than a minute on two CPU cores.
 """
 
 import dataclasses
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import study
 from genmix.data.binarization import binarize_once
 from genmix.data.digits import grey_digits
 from genmix.densities import exponential_families
 from genmix.evaluation import pictures
 from genmix.inference import em
 from genmix.inference.em_components import DiagonalNormals, FamilyMembers, FullNormals, TiedNormals
-from genmix.runs import command_line, run_directory
+from genmix.runs import command_line
 
 NUM_TRAIN = 1_437
 """Images to train on, as in genmix.data.digits; the other 360 are to test on."""
@@ -27,26 +27,18 @@ DIM = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Settings):
     """Each mixture starts from the same centers, which k-means++ finds."""
 
-    components: int = 20
-    steps: int = 100
+    components: Annotated[
+        study.Count, study.Rule(lambda k: k <= NUM_TRAIN, f"be at most {NUM_TRAIN}")
+    ] = 20
+    steps: study.Count = 100
     """At most; EM stops where a step gains less than 1e-4 nats an image."""
-    floor: float = 1e-2
+    floor: Annotated[float, study.Rule(lambda value: 0 < value < 1, "be between 0 and 1")] = 1e-2
     """Smallest variance, of pixels between 0 and 1: some are the same in all images."""
-    batch_size: int = 200
+    batch_size: study.Count = 200
     """Of stepwise EM, which sees as many images as `steps` steps of EM."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/em/TIME if not given."""
-
-    def __post_init__(self):
-        command_line.require(self, counts=("components", "steps", "batch_size"))
-        if self.components > NUM_TRAIN:
-            raise ValueError(f"components must be at most {NUM_TRAIN}, got {self.components}.")
-        if not 0 < self.floor < 1:
-            raise ValueError(f"floor must be between 0 and 1, got {self.floor}.")
 
 
 def kinds(config: Config) -> dict[str, tuple[em.Components, Any]]:
@@ -81,52 +73,44 @@ def methods(config: Config, components: em.Components) -> dict[str, Callable[...
     }
 
 
-def evaluate(components: em.Components, mixture: em.Mixture, x: np.ndarray) -> tuple[float, float]:
-    """Mean log p(x) and its standard error, in nats."""
-    log_prob = jax.jit(jax.vmap(lambda x: em.log_prob(mixture, components, x)))
-    values = np.asarray(log_prob(jnp.asarray(x)), np.float64)
-    return float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values)))
+def fit(config: Config, name: str, method: str) -> em.Fit:
+    components, initial = kinds(config)[name]
+    start_key, run_key = jax.random.split(config.key)
+    train = jnp.asarray(images(name)[:NUM_TRAIN])
+    centers = em.plus_plus(start_key, train, config.components)
+    start = em.start_at(centers, components, initial, train)
+    return jax.jit(methods(config, components)[method])(run_key, start, train)
 
 
-def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
-    start_key, run_key = jax.random.split(jax.random.key(config.seed))
-    rows, curves = [], {}
-    for name, (components, initial) in kinds(config).items():
-        x = images(name)
-        train, test = jnp.asarray(x[:NUM_TRAIN]), x[NUM_TRAIN:]
-        centers = em.plus_plus(jax.random.clone(start_key), train, config.components)
-        start = em.start_at(centers, components, initial, train)
-        for method, run in methods(config, components).items():
-            began = time.perf_counter()
-            result = jax.block_until_ready(jax.jit(run)(jax.random.clone(run_key), start, train))
-            seconds = time.perf_counter() - began
-            train_nats, _ = evaluate(components, result.mixture, x[:NUM_TRAIN])
-            test_nats, error = evaluate(components, result.mixture, test)
-            rows.append(
-                {
-                    "model": name,
-                    "method": method,
-                    "train_log_prob": train_nats,
-                    "test_log_prob": test_nats,
-                    "test_standard_error": error,
-                    "steps": int(result.num_steps),
-                    "converged": bool(result.converged),
-                    "seconds": seconds,
-                }
-            )
-            if method == "EM":
-                history = np.asarray(result.history)[: int(result.num_steps)]
-                curves[name] = np.arange(1, len(history) + 1), history - history[0]
-                means = means_of(name, result.mixture).reshape(-1, 8, 8, 1)
-                pictures.save_samples(out / f"means-{name.split()[0].lower()}.png", means)
+def measure(config: Config, name: str, fitted: em.Fit) -> dict[str, Any]:
+    """Mean log p(x) in nats an image."""
+    components, x = kinds(config)[name][0], jnp.asarray(images(name))
+    log_prob = jax.jit(jax.vmap(lambda x: em.log_prob(fitted.mixture, components, x)))
+    values = np.asarray(log_prob(x), np.float64)
+    test = values[NUM_TRAIN:]
+    return {
+        "train_log_prob": float(np.mean(values[:NUM_TRAIN])),
+        "test_log_prob": float(np.mean(test)),
+        "test_standard_error": float(np.std(test, ddof=1) / np.sqrt(len(test))),
+        "steps": int(fitted.num_steps),
+        "converged": bool(fitted.converged),
+    }
+
+
+def draw(out: Path, results: Sequence[study.Result]) -> None:
+    """The means of each mixture, and how far EM had risen after each step."""
+    curves = {}
+    for result in results:
+        if result.row["method"] == "EM":
+            name, fitted = result.row["model"], result.model
+            history = np.asarray(fitted.history)[: int(fitted.num_steps)]
+            curves[name] = np.arange(1, len(history) + 1), history - history[0]
+            means = means_of(name, fitted.mixture).reshape(-1, 8, 8, 1)
+            pictures.save_samples(out / f"means-{name.split()[0].lower()}.png", means)
+    label = "gain since the start (nats)"
     pictures.save_curves(
-        out / "curves.png",
-        curves,
-        x_label="EM step",
-        y_label="gain since the start (nats)",
-        y_quantile=0.0,
+        out / "curves.png", curves, x_label="EM step", y_label=label, y_quantile=0.0
     )
-    return rows
 
 
 def means_of(name: str, mixture: em.Mixture) -> np.ndarray:
@@ -135,32 +119,34 @@ def means_of(name: str, mixture: em.Mixture) -> np.ndarray:
     return np.asarray(mixture.components[0])
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    out = run_directory.begin("em", config)
-    rows = run_all(config, out)
-    command_line.print_table(
-        f"mixtures of {config.components}, log p(x) in nats per image (grey: a density)",
-        {
-            "model": "{model}",
-            "method": "{method}",
-            "training": "{train_log_prob:.2f}",
-            "test": "{test_log_prob:.2f}",
-            "±": "{test_standard_error:.2f}",
-            "steps": "{steps}",
-            "seconds": "{seconds:.1f}",
-        },
-        rows,
+def experiment(config: Config) -> study.Study:
+    variant = lambda name, method: study.Computation(
+        name=f"{name}, {method}",
+        row={"model": name, "method": method},
+        compute=lambda directory: fit(config, name, method),
     )
-    run_directory.write_results(
-        out,
-        begin,
+    title = "mixtures of {components}, log p(x) in nats per image (grey: a density)"
+    columns = {
+        "model": "{model}",
+        "method": "{method}",
+        "training": "{train_log_prob:.2f}",
+        "test": "{test_log_prob:.2f}",
+        "±": "{test_standard_error:.2f}",
+        "steps": "{steps}",
+        "seconds": "{seconds:.1f}",
+    }
+    names = kinds(config)
+    return study.Study(
+        variants=[variant(name, method) for name in names for method in ("EM", "stepwise EM")],
+        measure=lambda result: measure(config, result.row["model"], result.model),
+        draw=draw,
+        tables=[study.Table(title, columns)],
         units="nats per image; seconds, compilation included",
-        rows=rows,
-        seed=config.seed,
     )
-    command_line.print_paths(out, "curves.png", "means-*.png")
-    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("em", config, experiment)
 
 
 if __name__ == "__main__":

@@ -3,18 +3,18 @@
 Annealed importance sampling and sequential Monte Carlo find the ring's normalizer, which is known.
 """
 
-import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import study
+from experiments.plane.targets import LOG_Z_RING, MEANS, TARGETS, ring
 from genmix import mcmc, sharding
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal
@@ -30,70 +30,31 @@ from genmix.mcmc import (
     sequential_monte_carlo,
     warmup,
 )
-from genmix.runs import command_line, run_directory
+from genmix.runs import command_line
 
 Target = Literal["normal", "banana", "ring", "modes"]
 Sampler = Literal["random-walk", "langevin", "mala", "hmc"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Settings):
     """Each sampler is warmed up and run on each target; defaults take about a minute."""
 
-    target: tuple[Target, ...] = ("normal", "banana", "ring", "modes")
-    sampler: tuple[Sampler, ...] = ("random-walk", "langevin", "mala", "hmc")
-    chains: int = 16
-    warmup: int = 500
+    target: study.Each[Target] = ("normal", "banana", "ring", "modes")
+    sampler: study.Each[Sampler] = ("random-walk", "langevin", "mala", "hmc")
+    chains: study.Count = 16
+    warmup: Annotated[int, study.at_least(20)] = 500
     """Steps that adapt step size and covariance, then as many that are thrown away."""
-    draws: int = 2000
-    thinning: int = 1
-    leapfrog: int = 10
+    draws: Annotated[int, study.at_least(4)] = 2000
+    thinning: study.Count = 1
+    leapfrog: study.Count = 10
     """Leapfrog steps of HMC."""
-    particles: int = 4000
+    particles: Annotated[int, study.at_least(32)] = 4000
     """Of annealed importance sampling, and of 16 runs of sequential Monte Carlo together."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/mcmc/TIME if not given."""
     mesh: str | None = None
     """Devices to split the chains over, such as chain=2; one if not given."""
 
-    def __post_init__(self):
-        least = {"chains": 1, "warmup": 20, "draws": 4, "thinning": 1, "leapfrog": 1}
-        command_line.require(self, at_least=least | {"particles": 32})
 
-
-def normal(x):
-    """Correlation 0.9."""
-    return -0.5 * (x[0] ** 2 + x[1] ** 2 - 1.8 * x[0] * x[1]) / 0.19
-
-
-def banana(x):
-    """x2 ~ N(0, 4), x1 ~ N(x2^2 / 4, 1)."""
-    return -0.5 * ((x[0] - x[1] ** 2 / 4) ** 2 + x[1] ** 2 / 4)
-
-
-def ring(x):
-    """Rezende & Mohamed's first test density."""
-    radius = jnp.sqrt(jnp.sum(x**2) + 1e-12)
-    sides = jnp.logaddexp(-0.5 * ((x[0] - 2) / 0.6) ** 2, -0.5 * ((x[0] + 2) / 0.6) ** 2)
-    return sides - 0.5 * ((radius - 2) / 0.4) ** 2
-
-
-def modes(x):
-    """Two normals, 6 apart: chains that start in one seldom find the other."""
-    left, right = jnp.sum((x + 3 / math.sqrt(2)) ** 2), jnp.sum((x - 3 / math.sqrt(2)) ** 2)
-    return jnp.logaddexp(-0.5 * left, -0.5 * right)
-
-
-TARGETS: dict[str, Callable[[jax.Array], jax.Array]] = {
-    "normal": normal,
-    "banana": banana,
-    "ring": ring,
-    "modes": modes,
-}
-MEANS = {"normal": (0.0, 0.0), "banana": (1.0, 0.0), "ring": (0.0, 0.0), "modes": (0.0, 0.0)}
-LOG_Z_RING = 1.8775
-"""By quadrature."""
 ACCEPTANCE = {"random-walk": 0.3, "mala": 0.574, "hmc": 0.8}
 
 
@@ -109,8 +70,14 @@ def build(config: Config, sampler: str, target: Callable[[jax.Array], jax.Array]
             return hmc.build(target, 0.1, config.leapfrog)
 
 
-def run(config: Config, name: str, sampler: str) -> tuple[dict[str, Any], np.ndarray]:
+class Run(NamedTuple):
     """Figures of one sampler on one target, and its draws [chains, draws, 2]."""
+
+    figures: dict[str, Any]
+    draws: np.ndarray
+
+
+def run(config: Config, name: str, sampler: str) -> Run:
     kernel = build(config, sampler, TARGETS[name])
     place_key, chain_key = jax.random.split(jax.random.key(config.seed))
     places = 2 * jax.random.normal(place_key, (config.chains, 2))
@@ -128,8 +95,6 @@ def run(config: Config, name: str, sampler: str) -> tuple[dict[str, Any], np.nda
     report = diagnostics.report(draws.position)
     steps = config.draws * config.thinning * config.chains
     figures = {
-        "target": name,
-        "sampler": sampler,
         "acceptance": float(jnp.mean(draws.info["acceptance_rate"])),
         "step_size": float(kernel.step_size),
         "r_hat": float(jnp.max(report.r_hat)),
@@ -141,99 +106,106 @@ def run(config: Config, name: str, sampler: str) -> tuple[dict[str, Any], np.nda
         "divergent": float(jnp.mean(draws.info["is_divergent"])),
         "steps_per_second": steps / seconds,
     }
-    return figures, np.asarray(draws.position)
+    return Run(figures, np.asarray(draws.position))
 
 
-def normalize(config: Config) -> list[dict[str, Any]]:
-    """Log Z of the ring, in nats, by paths and by populations from a standard normal."""
-    base = StandardNormal(2)
-    make = lambda logdensity_fn, beta: hmc.build(logdensity_fn, 0.5 - 0.3 * beta, 3)
-    runs = 16
+RUNS = 16
+"""Of sequential Monte Carlo, whose spread is its error."""
 
-    def path(key):
-        schedule = bridge.sigmoidal(60)
-        return annealed_importance.run(key, base, ring, make, schedule).log_weight
 
-    def population(key):
-        size, schedule = config.particles // runs, bridge.linear(20)
-        result = sequential_monte_carlo.run(
-            key, base, ring, make, schedule, num_particles=size, threshold=0.8
+def path(key: jax.Array) -> jax.Array:
+    """One log-weight of annealed importance sampling for the ring."""
+    schedule = bridge.sigmoidal(60)
+    return annealed_importance.run(key, StandardNormal(2), ring, move, schedule).log_weight
+
+
+def population(key: jax.Array, size: int) -> jax.Array:
+    """One estimate by sequential Monte Carlo for the ring."""
+    return sequential_monte_carlo.run(
+        key, StandardNormal(2), ring, move, bridge.linear(20), num_particles=size, threshold=0.8
+    ).log_evidence
+
+
+def move(logdensity_fn: Callable[[jax.Array], jax.Array], beta: jax.Array) -> Any:
+    return hmc.build(logdensity_fn, 0.5 - 0.3 * beta, 3)
+
+
+def normalize(config: Config, method: str) -> dict[str, float]:
+    """Log Z of the ring, in nats, from a standard normal, and its standard error."""
+    if method == "AIS":
+        keys = jax.random.split(config.key, config.particles)
+        log_weights = jax.jit(jax.vmap(path))(keys)
+    else:
+        keys = jax.random.split(jax.random.key(config.seed + 1), RUNS)
+        one = lambda key: population(key, config.particles // RUNS)
+        log_weights = jax.jit(jax.vmap(one))(keys)
+    estimate = importance.log_evidence(log_weights)
+    return {"log_z": float(estimate.value), "error": float(estimate.standard_error)}
+
+
+def draw(out: Path, results: Sequence[study.Result]) -> None:
+    """Traces of the first chain for each target, and draws of all chains for each sampler."""
+    runs = [result for result in results if isinstance(result.model, Run)]
+    for name in dict.fromkeys(result.row["target"] for result in runs):
+        of_target = [result for result in runs if result.row["target"] == name]
+        first = {it.row["sampler"]: it.model.draws[0, :200, 0] for it in of_target}
+        traces = {sampler: (np.arange(len(x)), x) for sampler, x in first.items()}
+        pictures.save_curves(
+            out / f"{name}-traces.png", traces, x_label="draw", y_label="x1", y_quantile=0.0
         )
-        return result.log_evidence
-
-    rows = []
-    methods = ("AIS", path, config.particles), ("SMC", population, runs)
-    for i, (name, method, count) in enumerate(methods):
-        keys = jax.random.split(jax.random.key(config.seed + i), count)
-        estimate = importance.log_evidence(jax.jit(jax.vmap(method))(keys))
-        figures = {"log_z": float(estimate.value), "error": float(estimate.standard_error)}
-        rows.append({"method": name, "exact": LOG_Z_RING} | figures)
-    return rows
+        for result in of_target:
+            x = result.model.draws
+            cloud = x[:, :: max(1, x.shape[0] * x.shape[1] // 4000)].reshape(-1, 2)
+            place = out / f"{name}-{result.row['sampler']}.png"
+            pictures.save_scatter(place, cloud, x_label="x1", y_label="x2")
 
 
-def save_pictures(out: Path, name: str, draws: dict[str, np.ndarray]) -> None:
-    """Traces of the first chain, and draws of all chains, for each sampler."""
-    first = {sampler: x[0, :200, 0] for sampler, x in draws.items()}
-    traces = {sampler: (np.arange(len(x)), x) for sampler, x in first.items()}
-    pictures.save_curves(
-        out / f"{name}-traces.png", traces, x_label="draw", y_label="x1", y_quantile=0.0
+def experiment(config: Config) -> study.Study:
+    samplers = [
+        study.Computation(
+            name=f"{name}, {sampler}",
+            row={"target": name, "sampler": sampler},
+            compute=lambda _, name=name, sampler=sampler: run(config, name, sampler),
+        )
+        for name in config.target
+        for sampler in config.sampler
+    ]
+    normalizers = [
+        study.Computation(
+            name=method,
+            row={"method": method, "exact": LOG_Z_RING},
+            compute=lambda _, method=method: normalize(config, method),
+        )
+        for method in ("AIS", "SMC")
+    ]
+    columns = {
+        "target": "{target}",
+        "sampler": "{sampler}",
+        "step": "{step_size:.3g}",
+        "acc.": "{acceptance:.2f}",
+        "R-hat": "{r_hat:.3f}",
+        "bulk ESS": "{ess_bulk:.0f}",
+        "tail ESS": "{ess_tail:.0f}",
+        "steps/s": "{steps_per_second:.2g}",
+    }
+    log_z = {"": "{method}", "log Z": "{log_z:.4f}", "±": "{error:.4f}", "exact": "{exact:.4f}"}
+    having = lambda name: lambda rows: [row for row in rows if name in row]
+    title = "{chains} chains, {draws} draws each; the worse of two coordinates"
+    return study.Study(
+        variants=[*samplers, *normalizers],
+        measure=lambda it: it.model.figures if isinstance(it.model, Run) else it.model,
+        draw=draw,
+        tables=[
+            study.Table(title, columns, having("target")),
+            study.Table("log Z of the ring, {particles} particles", log_z, having("method")),
+        ],
+        units="steps of one chain per second; means in the target's coordinates",
+        mesh=sharding.parse(config.mesh, ("chain",)) if config.mesh else None,
     )
-    for sampler, x in draws.items():
-        cloud = x[:, :: max(1, x.shape[0] * x.shape[1] // 4000)].reshape(-1, 2)
-        pictures.save_scatter(out / f"{name}-{sampler}.png", cloud, x_label="x1", y_label="x2")
-
-
-def print_table(config: Config, rows: list[dict[str, Any]]) -> None:
-    command_line.print_table(
-        f"{config.chains} chains, {config.draws} draws each; the worse of two coordinates",
-        {
-            "target": "{target}",
-            "sampler": "{sampler}",
-            "step": "{step_size:.3g}",
-            "acc.": "{acceptance:.2f}",
-            "R-hat": "{r_hat:.3f}",
-            "bulk ESS": "{ess_bulk:.0f}",
-            "tail ESS": "{ess_tail:.0f}",
-            "steps/s": "{steps_per_second:.2g}",
-        },
-        rows,
-    )
-
-
-def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
-    rows = []
-    for name in config.target:
-        draws = {}
-        for sampler in config.sampler:
-            row, draws[sampler] = run(config, name, sampler)
-            rows.append(row)
-        save_pictures(out, name, draws)
-    return rows
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    mesh = sharding.parse(config.mesh, ("chain",)) if config.mesh else None
-    out = run_directory.begin("mcmc", config, local=("out", "mesh"))
-    with contextlib.nullcontext() if mesh is None else jax.set_mesh(mesh):
-        rows = run_all(config, out)
-    print_table(config, rows)
-    log_z = normalize(config)
-    command_line.print_table(
-        f"log Z of the ring, {config.particles} particles",
-        {"": "{method}", "log Z": "{log_z:.4f}", "±": "{error:.4f}", "exact": "{exact:.4f}"},
-        log_z,
-    )
-    run_directory.write_results(
-        out,
-        begin,
-        units="steps of one chain per second; means in the target's coordinates",
-        rows=rows,
-        log_z=log_z,
-        seed=config.seed,
-    )
-    command_line.print_paths(out, "*.png")
-    return rows
+    return study.run("mcmc", config, experiment)
 
 
 if __name__ == "__main__":

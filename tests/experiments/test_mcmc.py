@@ -14,12 +14,12 @@ def test_a_short_run(tmp_path):
     rows = mcmc.main(config)
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["rows"] == rows
-    assert [row["method"] for row in results["log_z"]] == ["AIS", "SMC"]
-    for row in results["log_z"]:  # five standard errors
+    walk, hmc, *log_z = rows
+    assert [row["method"] for row in log_z] == ["AIS", "SMC"]
+    for row in log_z:  # five standard errors
         assert abs(row["log_z"] - mcmc.LOG_Z_RING) < 5 * row["error"] < 0.2
     assert (tmp_path / "banana-traces.png").is_file()
     assert (tmp_path / "banana-hmc.png").is_file()
-    walk, hmc = rows
     assert hmc["ess_bulk"] > walk["ess_bulk"]
     # five standard errors of each mean
     error = np.abs(np.subtract(hmc["mean"], hmc["exact_mean"]))
