@@ -5,8 +5,9 @@ every way of training. Defaults take three minutes on two CPU cores.
 """
 
 import dataclasses
+import functools
 import math
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,14 +17,15 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments import study
 from genmix.data import toy_2d
 from genmix.densities import normal
-from genmix.evaluation import pictures
+from genmix.evaluation import baselines, pictures
 from genmix.families.energy.energy import Energy, langevin
 from genmix.nets import MLP
 from genmix.objectives import Term, contrastive_divergence
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 Method = Literal["exact", "cd", "pcd"]
 POINTS = {"two_moons": toy_2d.two_moons, "pinwheel": toy_2d.pinwheel, "rings": toy_2d.rings}
@@ -34,38 +36,26 @@ CELLS = 120
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """Each model is trained by each method on each set of points."""
 
-    points: tuple[Literal["two_moons", "pinwheel", "rings"], ...] = ("two_moons", "pinwheel")
-    methods: tuple[Method, ...] = ("exact", "cd", "pcd")
-    hidden: int = 64
+    points: study.Each[Literal["two_moons", "pinwheel", "rings"]] = ("two_moons", "pinwheel")
+    methods: study.Each[Method] = ("exact", "cd", "pcd")
+    hidden: study.Count = 64
     """Width of the two hidden layers."""
-    steps: int = 3_000
-    batch_size: int = 200
-    learning_rate: float = 2e-3
+    steps: study.Count = 3_000
+    batch_size: study.Count = 200
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    langevin_steps: int = 20
+    langevin_steps: study.Count = 20
     """Of each chain in a step of training."""
-    langevin_size: float = 0.02
+    langevin_size: study.Positive = 0.02
     """Step size of MALA."""
-    buffer: int = 5_000
+    buffer: study.Count = 5_000
     """Chains that pcd keeps, of which a batch moves in each step."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/ebm/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("hidden", "steps", "batch_size", "langevin_steps"),
-            positive=("learning_rate", "langevin_size"),
-            names=("points", "methods"),
-        )
+        super().__post_init__()
         if self.buffer < self.batch_size:
             raise ValueError(
                 f"buffer must hold at least a batch, {self.batch_size} chains; got {self.buffer}."
@@ -132,75 +122,70 @@ def draw_points(name: str, seed: int, count: int) -> np.ndarray:
     return np.asarray(jax.vmap(POINTS[name])(jax.random.split(jax.random.key(seed), count)))
 
 
-def train(config: Config, name: str, method: Method, directory: Path) -> Fit:
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=term(config, method), optimizer=optax.adam(rate))
+def build(config: Config) -> Energy:
     hidden = (config.hidden, config.hidden)
     network = MLP(2, hidden, 1, activation=jax.nn.silu, rngs=nnx.Rngs(config.seed))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=f"{name.replace('_', ' ')}, {method}",
-    )
-    model = Energy(network, base=WideNormal())
-    x = draw_points(name, config.seed + 1, 20_000)
-    return fit(jax.random.key(config.seed), model, [player], x, plan)
+    return Energy(network, base=WideNormal())
 
 
-def run_all(config: Config, out: Path) -> list[dict[str, Any]]:
-    rows, densities = [], {}
+@functools.cache
+def test_points(name: str, seed: int) -> np.ndarray:
+    return draw_points(name, seed + 2, 10_000)
+
+
+def measure(config: Config, result: study.Result) -> dict[str, Any]:
+    """The exact NLL of new points."""
+    model, x = result.model, test_points(result.row["points"], config.seed)
+    log_z = float(jax.jit(log_partition)(model))
+    log_prob = np.asarray(jax.vmap(model.log_unnormalized)(jnp.asarray(x))) - log_z
+    return {**baselines.row(result.name, log_prob), "log_z": log_z}
+
+
+def draw(config: Config, out: Path, results: Sequence[study.Result]) -> None:
+    """The density of the points, and those of the models."""
     extent = (-HALF_WIDTH, HALF_WIDTH, -HALF_WIDTH, HALF_WIDTH)
-    for name in config.points:
-        test = draw_points(name, config.seed + 2, 10_000)
-        counts, _, _ = np.histogram2d(*test.T[::-1], bins=CELLS // 3, range=[extent[:2]] * 2)
-        cell = (2 * HALF_WIDTH / (CELLS // 3)) ** 2
-        panels: dict[str, np.ndarray] = {"points": counts / len(test) / cell}
-        for method in config.methods:
-            result = train(config, name, method, out / f"{name}-{method}")
-            model = result.model
-            log_z = float(jax.jit(log_partition)(model))
-            log_prob = np.asarray(jax.vmap(model.log_unnormalized)(jnp.asarray(test))) - log_z
-            values = jax.vmap(jax.vmap(model.log_unnormalized))(jnp.asarray(grid()))
-            panels[method] = np.exp(np.asarray(values) - log_z)
-            rows.append(
-                {
-                    "points": name,
-                    "method": method,
-                    "nll": float(-np.mean(log_prob)),
-                    "nll_standard_error": float(np.std(log_prob, ddof=1) / math.sqrt(len(test))),
-                    "log_z": log_z,
-                    "train_seconds": result.seconds,
-                }
-            )
-        densities[name] = panels
+    densities: dict[str, dict[str, np.ndarray]] = {}
+    for result in results:
+        name, model = result.row["points"], result.model
+        if name not in densities:
+            test, bins = test_points(name, config.seed), CELLS // 3
+            counts, _, _ = np.histogram2d(*test.T[::-1], bins=bins, range=[extent[:2]] * 2)
+            densities[name] = {"points": counts / len(test) / (2 * HALF_WIDTH / bins) ** 2}
+        values = jax.vmap(jax.vmap(model.log_unnormalized))(jnp.asarray(grid()))
+        log_z = jax.jit(log_partition)(model)
+        densities[name][result.row["method"]] = np.exp(np.asarray(values - log_z))
     pictures.save_fields(out / "densities.png", densities, dict.fromkeys(densities, extent))
-    return rows
+
+
+def experiment(config: Config) -> study.Study:
+    variant = lambda name, method: study.Variant(
+        name=f"{name.replace('_', ' ')}, {method}",
+        folder=f"{name}-{method}",
+        row={"points": name, "method": method},
+        build=lambda: build(config),
+        players=[Player(loss=term(config, method), optimizer=optax.adam(config.falling()))],
+        data=draw_points(name, config.seed + 1, 20_000),
+        plan=config.plan(),
+    )
+    columns = {
+        "points": lambda row: row["points"].replace("_", " "),
+        "method": "{method}",
+        "NLL": "{nll:.3f}",
+        "±": "{nll_standard_error:.3f}",
+        "training": "{train_seconds:.1f} s",
+    }
+    title = "energy models: NLL of 10,000 new points in nats, with Z summed over a grid"
+    return study.Study(
+        variants=[variant(name, method) for name in config.points for method in config.methods],
+        measure=lambda result: measure(config, result),
+        draw=lambda out, results: draw(config, out, results),
+        tables=[study.Table(title, columns)],
+        units="nats per point; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    out = run_directory.begin("ebm", config)
-    rows = run_all(config, out)
-    command_line.print_table(
-        "energy models: NLL of 10,000 new points in nats, with Z summed over a grid",
-        {
-            "points": "{points}",
-            "method": "{method}",
-            "NLL": "{nll:.3f}",
-            "±": "{nll_standard_error:.3f}",
-            "training": "{train_seconds:.1f} s",
-        },
-        [row | {"points": row["points"].replace("_", " ")} for row in rows],
-    )
-    run_directory.write_results(
-        out, begin, units="nats per point; seconds", seed=config.seed, rows=rows
-    )
-    command_line.print_paths(out, "densities.png")
-    return rows
+    return study.run("ebm", config, experiment)
 
 
 if __name__ == "__main__":

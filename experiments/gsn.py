@@ -5,17 +5,15 @@ the conservative estimate of log p(x) that states of the chain give.
 """
 
 import dataclasses
-import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 
+from experiments import study
 from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
@@ -24,66 +22,36 @@ from genmix.families.energy.generative_stochastic import GenerativeStochastic
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.nets import MLP
 from genmix.objectives import walkback
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """Defaults train on scikit-learn's digits."""
 
-    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
-        "digits"
-    )
-    data_dir: Path | None = None
-    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
-    walkback: tuple[int, ...] = (1, 3)
+    walkback: study.Each[study.Count] = (1, 3)
     """Steps of the chain in training; 1 is the denoising autoencoder."""
-    corruption: float = 0.4
+    corruption: Annotated[
+        float, study.Rule(lambda value: 0 < value <= 1, "be above 0 and at most 1")
+    ] = 0.4
     """Probability that a pixel is replaced by a fair coin."""
-    hidden: int = 200
+    hidden: study.Count = 200
     """Width of the two hidden layers."""
-    steps: int = 10_000
-    batch_size: int = 100
-    learning_rate: float = 2e-3
+    steps: study.Count = 10_000
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    chains: int = 100
-    burn_in: int = 200
+    chains: study.Count = 100
+    burn_in: study.Count = 200
     """Steps of the chains that are thrown away."""
-    states: int = 100
+    states: study.Count = 100
     """Steps of each chain whose states make the estimate."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/gsn/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        counts = ("walkback", "hidden", "steps", "batch_size", "chains", "burn_in", "states")
-        command_line.require(self, counts=counts, positive=("learning_rate",))
-        if not 0 < self.corruption <= 1:
-            raise ValueError(f"corruption must be above 0 and at most 1, got {self.corruption}.")
 
 
-def train(config: Config, dataset: Dataset, num_steps: int, out: Path) -> Fit:
+def build(config: Config, dataset: Dataset) -> GenerativeStochastic:
     shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
     network = MLP(shape, (config.hidden,) * 2, shape, activation=jax.nn.silu, rngs=rngs)
-    model = GenerativeStochastic(SaltAndPepper(config.corruption), Bernoulli(network))
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=walkback.walkback(num_steps), optimizer=optax.adam(rate))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=out / f"walkback{num_steps}",
-        resume=config.resume,
-        debug=config.debug,
-        label=f"walkback of {num_steps}",
-    )
-    return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
+    return GenerativeStochastic(SaltAndPepper(config.corruption), Bernoulli(network))
 
 
 def run_chains(config: Config, model: Any, start: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -114,43 +82,51 @@ def evaluate(
     return log_px, {"reconstruction": float(metrics["reconstruction"])}
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
+def measure(config: Config, dataset: Dataset, result: study.Result) -> dict[str, Any]:
+    """Figures of the states of chains that start at fair coins, and a picture of the chains."""
+    shape = dataset.test.shape[1:]
+    start = jax.random.bernoulli(config.key, shape=(config.chains, *shape)).astype(jnp.float32)
+    states, means = run_chains(config, result.model, start)
+    log_px, figures = evaluate(dataset, result.model, states)
+    images = np.asarray(means[:20, :10]).swapaxes(0, 1).reshape(-1, *shape)
+    pictures.save_samples(result.directory / "chains.png", images, columns=20)
+    return evaluation.baselines.row(result.name, log_px) | figures
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
     if dataset.num_levels != 2:
         raise ValueError(f"{dataset.name} is grey: this network draws bits; take a binary set.")
-    out = run_directory.begin("gsn", config)
-    row = evaluation.baselines.row
-    log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    rows = [row("independent Bernoulli", log_px)]
-    start = jax.random.bernoulli(
-        jax.random.key(config.seed), shape=(config.chains, *dataset.test.shape[1:])
-    ).astype(jnp.float32)
-    for num_steps in config.walkback:
-        result = train(config, dataset, num_steps, out)
-        states, means = run_chains(config, result.model, start)
-        log_px, figures = evaluate(dataset, result.model, states)
-        figures["train_seconds"] = result.seconds
-        rows.append(row(f"walkback of {num_steps}", log_px) | figures)
-        rows_of_chains = np.asarray(means[:20, :10]).swapaxes(0, 1)
-        images = rows_of_chains.reshape(-1, *dataset.test.shape[1:])
-        pictures.save_samples(out / f"walkback{num_steps}" / "chains.png", images, columns=20)
-    command_line.print_table(
-        f"{dataset.name}: conservative NLL in nats, of {config.chains * config.states} states",
-        {
-            "model": "{model}",
-            "NLL": "{nll:.2f}",
-            "±": "{nll_standard_error:.2f}",
-            "reconstruction": "{reconstruction:.2f}",
-            "training": "{train_seconds:.1f} s",
-        },
-        rows,
+    variant = lambda num_steps: study.Variant(
+        name=f"walkback of {num_steps}",
+        folder=f"walkback{num_steps}",
+        row={},
+        build=lambda: build(config, dataset),
+        players=[Player(loss=walkback.walkback(num_steps), optimizer=optax.adam(config.falling()))],
+        data=dataset.train,
+        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
     )
-    run_directory.write_results(
-        out, begin, units="nats per image; seconds", seed=config.seed, rows=rows
+    columns = {
+        "model": "{model}",
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+        "reconstruction": "{reconstruction:.2f}",
+        "training": "{train_seconds:.1f} s",
+    }
+    alone = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
+    title = "{dataset}: conservative NLL in nats, of {num_states} states"
+    return study.Study(
+        variants=[variant(num_steps) for num_steps in config.walkback],
+        before=[evaluation.baselines.row("independent Bernoulli", alone)],
+        measure=lambda result: measure(config, dataset, result),
+        tables=[study.Table(title, columns)],
+        facts={"dataset": dataset.name, "num_states": config.chains * config.states},
+        units="nats per image; seconds",
     )
-    command_line.print_paths(out, "*/chains.png")
-    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("gsn", config, experiment)
 
 
 if __name__ == "__main__":

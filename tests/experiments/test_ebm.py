@@ -29,7 +29,7 @@ def test_a_run_leaves_everything_behind(tmp_path, monkeypatch):
     [
         ({"hidden": 0}, "hidden must be at least 1, got 0"),
         ({"langevin_size": 0.0}, r"langevin_size must be positive, got 0.0"),
-        ({"methods": ()}, "methods needs at least one name, got none"),
+        ({"methods": ()}, r"methods must name at least one, got \(\)"),
         ({"buffer": 10}, "buffer must hold at least a batch, 200 chains; got 10"),
         ({"resume": True}, "resume needs --out DIR"),
     ],
