@@ -6,15 +6,15 @@ importance sampling. With --pretraining-steps the layers start from machines tra
 """
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
 from genmix import data, evaluation
@@ -23,32 +23,27 @@ from genmix.evaluation import pictures
 from genmix.families.energy import chain
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
 from genmix.objectives import mean_field
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit
+from genmix.runs import command_line
+from genmix.training.fit import History
+
+SEVERAL = study.Rule(lambda sizes: len(sizes) > 1, "have two layers or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Shared):
     """Defaults train on scikit-learn's digits."""
 
-    hidden: tuple[int, ...] = (20, 20)
+    hidden: Annotated[tuple[study.Count, ...], SEVERAL] = (20, 20)
     """Units of the hidden layers; up to 20 in the odd ones, log Z is exact."""
-    pretraining_steps: int | None = None
+    pretraining_steps: study.Count | None = None
     """For each layer alone, by persistent contrastive divergence, before all are trained together;
     none if not given."""
-    mean_field_steps: int = 10
+    mean_field_steps: study.Count = 10
     """Of the ascent to the posterior in training; 50 in evaluation."""
-    gibbs_steps: int = 1
+    gibbs_steps: study.Count = 1
     """Of each chain in a step of training."""
-    particles: int = 1000
+    particles: study.Count = 1000
     """Of the NLL estimate."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        counts = ("hidden", "pretraining_steps", "mean_field_steps", "gibbs_steps", "particles")
-        command_line.require(self, counts=counts)
-        if len(self.hidden) < 2:
-            raise ValueError(f"hidden needs two layers or more, got {self.hidden}.")
 
 
 def build(config: Config, dataset: Dataset) -> DeepBoltzmann:
@@ -59,7 +54,9 @@ def build(config: Config, dataset: Dataset) -> DeepBoltzmann:
     return model
 
 
-def train(config: Config, dataset: Dataset, model: DeepBoltzmann, out: Path) -> Fit:
+def train(
+    config: Config, dataset: Dataset, model: DeepBoltzmann, out: Path
+) -> tuple[Any, History, float]:
     rng = np.random.default_rng(config.seed)
     sizes = (dataset.train[0].size, *config.hidden)
     states = [rng.integers(0, 2, (config.chains, size)) for size in sizes]
@@ -73,6 +70,7 @@ def train(config: Config, dataset: Dataset, model: DeepBoltzmann, out: Path) -> 
         label="mean field, persistent chains",
         steps=config.steps,
         rate=config.learning_rate,
+        transform=parts.binarization(dataset),
     )
 
 
@@ -117,27 +115,29 @@ def draw(config: Config, dataset: Dataset, model: DeepBoltzmann, out: Path) -> N
     parts.save_filters(out / "filters-2.png", first @ second, shape)
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    dataset = parts.load(config)
-    out = run_directory.begin("dbm", config)
-    log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    rows = [evaluation.baselines.row("independent Bernoulli", log_px)]
-    model, seconds = build(config, dataset), 0.0
+def stages(config: Config, dataset: Dataset, out: Path) -> list[study.Row]:
+    """Layers one by one where asked for, then all together: each stage's figures."""
+    model, seconds, rows = build(config, dataset), 0.0, []
     if config.pretraining_steps is not None:
         machines, seconds = parts.train_by_layers(
             config, dataset, config.hidden, out, steps=config.pretraining_steps, doubled=True
         )
         model = composed(machines)
         figures = evaluate(config, dataset, model)
-        rows.append({"model": "layer by layer", "train_seconds": seconds} | figures)
-    result = train(config, dataset, model, out)
-    figures = evaluate(config, dataset, result.model)
-    rows.append({"model": "DBM", "train_seconds": seconds + result.seconds} | figures)
-    draw(config, dataset, result.model, out)
-    parts.report(config, dataset, out, begin, rows)
-    command_line.print_paths(out, "samples.png", "filters-1.png", "filters-2.png")
-    return rows
+        rows.append({"model": "layer by layer", "train_seconds": seconds, **figures})
+    trained, _, more = train(config, dataset, model, out)
+    figures = evaluate(config, dataset, trained)
+    draw(config, dataset, trained, out)
+    return [*rows, {"model": "DBM", "train_seconds": seconds + more, **figures}]
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
+    return parts.layered(config, dataset, lambda out: stages(config, dataset, out))
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("dbm", config, experiment)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,14 @@ sampling.
 """
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
 from genmix import data, evaluation
@@ -21,30 +21,25 @@ from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families.energy.deep_belief import DeepBelief
 from genmix.objectives import up_down
-from genmix.runs import command_line, run_directory
+from genmix.runs import command_line
+
+SEVERAL = study.Rule(lambda sizes: len(sizes) > 1, "have two machines or more")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Shared):
     """Defaults train on scikit-learn's digits."""
 
-    hidden: tuple[int, ...] = (40, 20)
+    hidden: Annotated[tuple[study.Count, ...], SEVERAL] = (40, 20)
     """Hidden units of each machine, from the data on."""
-    tuning_steps: int = 5_000
+    tuning_steps: study.Count = 5_000
     """Of the up-down algorithm."""
-    gibbs_steps: int = 5
+    gibbs_steps: study.Count = 5
     """At the top in each step of the up-down algorithm."""
-    tuning_rate: float = 0.01
+    tuning_rate: study.Positive = 0.01
     """The same as the learning rate, for the up-down algorithm."""
-    particles: int = 1000
+    particles: study.Count = 1000
     """Of the NLL estimate."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        counts = ("hidden", "tuning_steps", "gibbs_steps", "particles")
-        command_line.require(self, counts=counts, positive=("tuning_rate",))
-        if len(self.hidden) < 2:
-            raise ValueError(f"hidden needs two machines or more, got {self.hidden}.")
 
 
 def evaluate_machine(config: Config, dataset: Dataset, machine: Any) -> dict[str, Any]:
@@ -84,20 +79,13 @@ def draw(config: Config, dataset: Dataset, model: DeepBelief, path: Path) -> Non
     pictures.save_samples(path, np.asarray(samples).reshape(-1, *dataset.test.shape[1:]))
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    dataset = parts.load(config)
-    out = run_directory.begin("dbn", config)
-    log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    rows = [evaluation.baselines.row("independent Bernoulli", log_px)]
+def stages(config: Config, dataset: Dataset, out: Path) -> list[study.Row]:
+    """Machines one by one, then all together: each stage's figures, and its samples."""
     machines, seconds = parts.train_by_layers(
         config, dataset, config.hidden, out, steps=config.steps
     )
-    rows.append(evaluate_machine(config, dataset, machines[0]))
     greedy = DeepBelief(machines)
-    rows.append({"model": "greedy", "train_seconds": seconds} | evaluate(config, dataset, greedy))
-    draw(config, dataset, greedy, out / "samples-greedy.png")
-    tuned = parts.train(
+    tuned, _, more = parts.train(
         config,
         dataset,
         greedy,
@@ -106,14 +94,23 @@ def main(config: Config) -> list[dict[str, Any]]:
         label="up-down",
         steps=config.tuning_steps,
         rate=config.tuning_rate,
+        transform=parts.binarization(dataset),
     )
-    seconds += tuned.seconds
-    figures = evaluate(config, dataset, tuned.model)
-    rows.append({"model": "up-down", "train_seconds": seconds} | figures)
-    draw(config, dataset, tuned.model, out / "samples-up-down.png")
-    parts.report(config, dataset, out, begin, rows)
-    command_line.print_paths(out, "samples-greedy.png", "samples-up-down.png")
+    rows: list[study.Row] = [evaluate_machine(config, dataset, machines[0])]
+    for name, model, elapsed in (("greedy", greedy, seconds), ("up-down", tuned, seconds + more)):
+        figures = evaluate(config, dataset, model)
+        rows.append({"model": name, "train_seconds": elapsed, **figures})
+        draw(config, dataset, model, out / f"samples-{name}.png")
     return rows
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
+    return parts.layered(config, dataset, lambda out: stages(config, dataset, out))
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("dbn", config, experiment)
 
 
 if __name__ == "__main__":

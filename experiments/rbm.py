@@ -6,7 +6,6 @@ p(x): exactly while the hidden units are few, and by annealed importance samplin
 
 import dataclasses
 import functools
-import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
 from genmix import evaluation
@@ -23,7 +23,7 @@ from genmix.evaluation import pictures
 from genmix.families.energy import chain
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.objectives import Term, contrastive_divergence
-from genmix.runs import command_line, run_directory
+from genmix.runs import command_line
 
 Method = Literal["cd-1", "cd-25", "pcd"]
 
@@ -32,13 +32,9 @@ Method = Literal["cd-1", "cd-25", "pcd"]
 class Config(Shared):
     """Defaults train on scikit-learn's digits."""
 
-    methods: tuple[Method, ...] = ("cd-1", "cd-25", "pcd")
-    hidden: int = 20
+    methods: study.Each[Method] = ("cd-1", "cd-25", "pcd")
+    hidden: study.Count = 20
     """Hidden units; up to 20 of them log p(x) is exact, too."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        command_line.require(self, counts=("hidden",), names=("methods",))
 
 
 def pixel_means(dataset: Dataset) -> np.ndarray:
@@ -98,49 +94,40 @@ def draw(config: Config, dataset: Dataset, model: Any, directory: Path) -> None:
     parts.save_filters(directory / "filters.png", model.weights[...], shape)
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    dataset = parts.load(config)
-    out = run_directory.begin("rbm", config)
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
+    variant = lambda method: study.Variant(
+        name=method,
+        row={"model": method},
+        build=lambda: build(config, dataset),
+        players=[parts.player(term(config, dataset, method), config.learning_rate, config.steps)],
+        data=parts.vectors(dataset.train),
+        plan=config.plan(transform=parts.binarization(dataset)),
+    )
+    columns = {
+        "model": "{model}",
+        "by AIS": "{log_prob:.2f}",
+        "± of log Z": "{log_z_standard_error:.2f}",
+        "exactly": "{exact_log_prob:.2f}",
+        "training": "{train_seconds:.1f} s",
+    }
     log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    rows: list[dict[str, Any]] = [
-        {"model": "independent Bernoulli", "exact_log_prob": float(np.mean(log_px))}
-    ]
-    for method in config.methods:
-        result = parts.train(
-            config,
-            dataset,
-            build(config, dataset),
-            term(config, dataset, method),
-            out / method,
-            label=method,
-            steps=config.steps,
-            rate=config.learning_rate,
-        )
-        figures = evaluate(config, dataset, result.model)
-        draw(config, dataset, result.model, out / method)
-        rows.append({"model": method, "train_seconds": result.seconds} | figures)
-    command_line.print_table(
-        f"{dataset.name}, {config.hidden} hidden units: mean test log p(x) in nats",
-        {
-            "model": "{model}",
-            "by AIS": "{log_prob:.2f}",
-            "± of log Z": "{log_z_standard_error:.2f}",
-            "exactly": "{exact_log_prob:.2f}",
-            "training": "{train_seconds:.1f} s",
-        },
-        rows,
-    )
-    run_directory.write_results(
-        out,
-        begin,
+    alone = {"model": "independent Bernoulli", "exact_log_prob": float(np.mean(log_px))}
+    return study.Study(
+        variants=[variant(method) for method in config.methods],
+        before=[alone],
+        measure=lambda result: evaluate(config, dataset, result.model),
+        draw_each=lambda result: draw(config, dataset, result.model, result.directory),
+        tables=[
+            study.Table("{dataset}, {hidden} hidden units: mean test log p(x) in nats", columns)
+        ],
+        facts={"dataset": dataset.name},
         units="nats per image; seconds",
-        dataset=dataset.name,
-        seed=config.seed,
-        rows=rows,
     )
-    command_line.print_paths(out, "*/samples.png", "*/filters.png")
-    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("rbm", config, experiment)
 
 
 if __name__ == "__main__":

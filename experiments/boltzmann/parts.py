@@ -11,26 +11,29 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments import study
 from experiments.boltzmann.config import Shared
 from genmix import data, evaluation
 from genmix.data import Dataset
 from genmix.evaluation import LogPartition, pictures
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.objectives import Term, contrastive_divergence
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit, layerwise
-
-
-def load(config: Shared) -> Dataset:
-    """The data set, which must be of bits."""
-    dataset = data.load(config.dataset, config.data_dir)
-    if dataset.num_levels != 2:
-        raise ValueError(f"{dataset.name} is grey: this machine has binary units; take bits.")
-    return dataset
+from genmix.training import Player, layerwise
+from genmix.training.fit import History
+from genmix.training.rounds import Transform
 
 
 def vectors(images: np.ndarray) -> np.ndarray:
     return images.reshape(len(images), -1)
+
+
+def player(term: Term, rate: float, steps: int) -> Player:
+    """Gradient descent at a rate that falls to zero linearly."""
+    return Player(loss=term, optimizer=optax.sgd(optax.linear_schedule(rate, 0.0, steps)))
+
+
+def binarization(dataset: Dataset) -> Transform | None:
+    return data.binarize if dataset.binarization == "dynamic" else None
 
 
 def train(
@@ -43,25 +46,18 @@ def train(
     label: str,
     steps: int,
     rate: float,
-    transform: Callable[[Any], Any] = lambda transform: transform,
-) -> Fit:
-    """Gradient descent at a rate that falls to zero linearly.
-
-    Args:
-        transform: what becomes of the transformation of the data, their binarization or None.
-    """
-    player = Player(loss=term, optimizer=optax.sgd(optax.linear_schedule(rate, 0.0, steps)))
-    plan = Plan(
-        num_rounds=steps,
-        batch_size=config.batch_size,
-        transform=transform(data.binarize if dataset.binarization == "dynamic" else None),
-        rounds_per_call=max(steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=label,
+    transform: Transform | None,
+) -> tuple[Any, History, float]:
+    """One stage of a training whose later stages need what it finds."""
+    stage = study.Variant(
+        name=label,
+        row={},
+        build=lambda: model,
+        players=[player(term, rate, steps)],
+        data=vectors(dataset.train),
+        plan=config.plan(steps, transform=transform),
     )
-    return fit(jax.random.key(config.seed), model, [player], vectors(dataset.train), plan)
+    return stage.run(config, directory)
 
 
 def train_by_layers(
@@ -80,6 +76,8 @@ def train_by_layers(
             and the last with two of its hidden ones.
     """
     machines, below, seconds = [], [], 0.0
+    bits = binarization(dataset)
+    first = layerwise.twice(bits) if doubled else bits
     sizes = (dataset.train[0].size, *hidden)
     for l, (num_visible, num_hidden) in enumerate(itertools.pairwise(sizes)):
         model = RestrictedBoltzmann(num_visible, num_hidden, rngs=nnx.Rngs(config.seed + l))
@@ -91,23 +89,21 @@ def train_by_layers(
         }
         of = lambda model, copies=copies: model.copied(**copies)
         size = num_visible * copies["visible"]
-        bits = np.random.default_rng(config.seed).integers(0, 2, (config.chains, size))
-        result = train(
+        states = np.random.default_rng(config.seed).integers(0, 2, (config.chains, size))
+        machine, _, elapsed = train(
             config,
             dataset,
             model,
-            contrastive_divergence.persistent(jnp.asarray(bits, jnp.float32), 1).of(of),
+            contrastive_divergence.persistent(jnp.asarray(states, jnp.float32), 1).of(of),
             out / f"machine{l + 1}",
             label=f"machine {l + 1}",
             steps=steps,
             rate=config.learning_rate,
-            transform=lambda transform, below=tuple(below): layerwise.upward(
-                below, layerwise.twice(transform) if doubled else transform
-            ),
+            transform=layerwise.upward(tuple(below), first),
         )
-        machines.append(result.model)
-        below.append(of(result.model))
-        seconds += result.seconds
+        machines.append(machine)
+        below.append(of(machine))
+        seconds += elapsed
     return machines, seconds
 
 
@@ -129,28 +125,26 @@ def save_filters(path: Path, weights: Any, shape: Sequence[int]) -> None:
     pictures.save_samples(path, filters.reshape(-1, *shape))
 
 
-def report(
-    config: Any, dataset: Dataset, out: Path, begin: float, rows: Sequence[dict[str, Any]]
-) -> None:
-    """Table and figures of a machine of several layers."""
-    command_line.print_table(
-        f"{dataset.name}, hidden units {'-'.join(map(str, config.hidden))}: nats per test image",
-        {
-            "model": "{model}",
-            "bound": "{elbo:.2f}",
-            "NLL": "{nll:.2f}",
-            "±": "{nll_standard_error:.2f}",
-            "log Z": "{log_z:.2f}",
-            "by AIS": "{annealed_log_z:.2f} ± {log_z_standard_error:.2f}",
-            "training": "{train_seconds:.1f} s",
-        },
-        rows,
-    )
-    run_directory.write_results(
-        out,
-        begin,
+def layered(
+    config: Any, dataset: Dataset, stages: Callable[[Path], Sequence[study.Row]]
+) -> study.Study:
+    """The study of a machine of several layers, whose stages, trained in turn, are its rows."""
+    columns = {
+        "model": "{model}",
+        "bound": "{elbo:.2f}",
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+        "log Z": "{log_z:.2f}",
+        "by AIS": "{annealed_log_z:.2f} ± {log_z_standard_error:.2f}",
+        "training": "{train_seconds:.1f} s",
+    }
+    alone = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
+    title = "{dataset}, hidden units {layers}: nats per test image"
+    return study.Study(
+        variants=[study.Computation(name="stages", row={}, compute=stages, folder=".")],
+        before=[evaluation.baselines.row("independent Bernoulli", alone)],
+        measure=lambda result: result.model,
+        tables=[study.Table(title, columns)],
+        facts={"dataset": dataset.name, "layers": "-".join(map(str, config.hidden))},
         units="nats per image; seconds",
-        particles=config.particles,
-        seed=config.seed,
-        rows=rows,
     )

@@ -34,7 +34,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden": (3,)}, r"hidden needs two layers or more, got \(3,\)"),
+        ({"hidden": (3,)}, r"hidden must have two layers or more, got \(3,\)"),
         ({"mean_field_steps": 0}, "mean_field_steps must be at least 1, got 0"),
         ({"pretraining_steps": 0}, "pretraining_steps must be at least 1, got 0"),
         ({"paths": 1}, "paths must be at least 2, got 1"),

@@ -33,7 +33,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"hidden": (3,)}, r"hidden needs two machines or more, got \(3,\)"),
+        ({"hidden": (3,)}, r"hidden must have two machines or more, got \(3,\)"),
         ({"hidden": (3, 0)}, r"hidden must be at least 1, got \(3, 0\)"),
         ({"temperatures": 28}, "temperatures must be at least 29, got 28"),
         ({"tuning_rate": 0.0}, r"tuning_rate must be positive, got 0\.0"),

@@ -28,7 +28,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
     [
         ({"hidden": 0}, "hidden must be at least 1, got 0"),
         ({"temperatures": 28}, "temperatures must be at least 29, got 28"),
-        ({"methods": ()}, "methods needs at least one name, got none"),
+        ({"methods": ()}, r"methods must name at least one, got \(\)"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ({"resume": True}, "resume needs --out DIR"),
     ],
