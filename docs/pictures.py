@@ -68,15 +68,15 @@ class Energy(nnx.Module):
 
 def parts(page: dict[str, Any]) -> list[Any]:
     normal = families.StandardNormal(2)
-    factorized = families.FactorizedNormal(lambda c: c)
+    factorized = families.Normal(lambda c: c)
     binary = families.Bernoulli(lambda c: c)
     return [
         normal,
         families.GaussianMixture(3, 2, rngs=nnx.Rngs(0)),
         factorized,
-        families.FullNormal(lambda c: c),
+        families.FullNormal(lambda c: c, 2),
         binary,
-        families.Categorical(lambda c: c),
+        families.Categorical(lambda c: c, num_levels=2),
         families.DiscretizedLogistic(lambda c: c, num_levels=256),
         families.LatentVariableModel(prior=normal, likelihood=binary, posterior=factorized),
         page["Generator"](),

@@ -31,13 +31,13 @@ from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import (
     Autoencoder,
     Deterministic,
-    FactorizedNormal,
     Implicit,
     Independent,
+    Normal,
     OneHot,
     StandardNormal,
 )
-from genmix.nets import MLP, ConvEncoder, FixedScale, Joined, state
+from genmix.nets import MLP, ConvEncoder, Joined, state
 from genmix.objectives import Term, adversarial, autoencoding, comparison, distances
 from genmix.runs import command_line, run_directory
 from genmix.training import Fit, Game, Plan, Player, fit
@@ -131,9 +131,7 @@ def build(config: Config, name: str, source: Images) -> Game:
     hidden = config.hidden or (200 if is_small else 256)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     mlp = lambda a, b: MLP(a, (hidden, hidden), b, **relu)
-    likelihood = lambda net: FactorizedNormal(
-        FixedScale(nnx.Sequential(net, jax.nn.sigmoid), config.scale), min_scale=1e-6
-    )
+    likelihood = lambda net: Normal(nnx.Sequential(net, jax.nn.sigmoid), scale=config.scale)
     if name in CATEGORICAL:
         dim = config.style
         classes = config.clusters if name == "clustering" else int(source.labels[0].max()) + 1
@@ -147,7 +145,7 @@ def build(config: Config, name: str, source: Images) -> Game:
         )
         style = nnx.Linear(hidden, dim, rngs=rngs)
         model = Autoencoder(
-            prior=Independent((OneHot(lambda _: jnp.zeros(classes)), StandardNormal(dim))),
+            prior=Independent((OneHot(lambda _: jnp.zeros(classes), classes), StandardNormal(dim))),
             likelihood=likelihood(Joined(mlp(classes + dim, shape))),
             posterior=Deterministic(
                 ClassAndStyle(
@@ -163,7 +161,7 @@ def build(config: Config, name: str, source: Images) -> Game:
     dim = config.latent
     encoders = {
         "deterministic": lambda: Deterministic(mlp(shape, dim)),
-        "gaussian": lambda: FactorizedNormal(mlp(shape, 2 * dim)),
+        "gaussian": lambda: Normal(mlp(shape, dim)),
         "universal": lambda: Implicit(
             StandardNormal(config.noise), Joined(mlp(config.noise + math.prod(shape), dim))
         ),
@@ -194,7 +192,7 @@ def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
         chosen = jax.random.randint(choice_key, (batch_size,), 0, len(x))
 
         def log_q(encoder: Any, _: Any, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return OneHot(encoder.logits).log_prob(pair[1], pair[0])
+            return OneHot(encoder.logits, pair[1].size).log_prob(pair[1], pair[0])
 
         encoder: Any = game.autoencoder.posterior.network
         log_qs, _ = comparison.per_event(log_q, encoder, network_key, (x[chosen], labels[chosen]))

@@ -24,7 +24,7 @@ from rich.table import Table
 from genmix import data, evaluation, objectives
 from genmix.data import sprites
 from genmix.evaluation import disentanglement, pictures
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.objectives import Rate
 from genmix.runs import command_line, run_directory
@@ -76,7 +76,7 @@ def build(config: Config) -> LatentVariableModel:
     return LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=Bernoulli(MLP(config.latent, widths, shape, **relu)),
-        posterior=FactorizedNormal(MLP(shape, widths, 2 * config.latent, **relu)),
+        posterior=Normal(MLP(shape, widths, config.latent, **relu)),
     )
 
 

@@ -27,8 +27,8 @@ from genmix.data import Dataset
 from genmix.evaluation import gradients, pictures
 from genmix.families import (
     Bernoulli,
-    FactorizedNormal,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     log_weight,
 )
@@ -106,7 +106,7 @@ def normal_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
     return LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(shape, hidden, 2 * config.latent, rngs=rngs)),
+        posterior=Normal(MLP(shape, hidden, config.latent, rngs=rngs)),
     )
 
 

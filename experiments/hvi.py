@@ -16,7 +16,7 @@ from flax import nnx
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.families.posteriors.hamiltonian import HamiltonianModel
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
@@ -63,7 +63,7 @@ class Paired(nnx.Module):
     """A network of the pair (z, x) as one vector."""
 
     def __init__(self, latent: int, pixels: int, hidden: tuple[int, ...], *, rngs: nnx.Rngs):
-        self.network = MLP(latent + pixels, hidden, 2 * latent, rngs=rngs)
+        self.network = MLP(latent + pixels, hidden, latent, rngs=rngs)
 
     def __call__(self, cond: tuple[jax.Array, jax.Array]) -> jax.Array:
         z, x = cond
@@ -76,12 +76,12 @@ def build(config: Config, dataset: Dataset, leapfrog: int) -> Any:
     model = LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(shape, hidden, 2 * config.latent, rngs=rngs)),
+        posterior=Normal(MLP(shape, hidden, config.latent, rngs=rngs)),
     )
     if leapfrog == 0:
         return model
     pixels = dataset.train[0].size
-    reverse = FactorizedNormal(Paired(config.latent, pixels, hidden, rngs=rngs))
+    reverse = Normal(Paired(config.latent, pixels, hidden, rngs=rngs))
     return HamiltonianModel(model, reverse, num_leapfrog=leapfrog, num_iterations=config.iterations)
 
 

@@ -30,7 +30,7 @@ from genmix.data import grey, mixtures
 from genmix.data.grey import Images
 from genmix.data.mixtures import Mixture
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
-from genmix.families import FactorizedNormal, Implicit, Independent, OneHot, StandardNormal, Uniform
+from genmix.families import Implicit, Independent, Normal, OneHot, StandardNormal, Uniform
 from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
 from genmix.objectives import adversarial, comparison, information
 from genmix.runs import command_line, run_directory
@@ -112,12 +112,12 @@ def category_of(game: Game) -> OneHot:
     return OneHot(of_image(game, game.category))
 
 
-def style_of(game: Game) -> FactorizedNormal:
+def style_of(game: Game) -> Normal:
     """q(style | x).
 
     On features its scale is at least 1: styles that are told ever more exactly become specks.
     """
-    return FactorizedNormal(of_image(game, game.style), min_scale=1.0 if on_features(game) else 0.1)
+    return Normal(of_image(game, game.style), min_scale=1.0 if on_features(game) else 0.1)
 
 
 def load(name: str, config: Config) -> Mixture | Images:
@@ -151,7 +151,7 @@ def build(config: Config, source: Mixture | Images) -> Game:
     """A generator of (noise, class, style), a critic, and a network for q of each code."""
     rngs, classes = nnx.Rngs(config.seed), num_classes(config, source)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
-    category = OneHot(lambda _: jnp.zeros(classes))
+    category = OneHot(lambda _: jnp.zeros(classes), classes)
     if isinstance(source, Mixture):
         base = Independent((StandardNormal(2), category))
         network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
@@ -165,14 +165,15 @@ def build(config: Config, source: Mixture | Images) -> Game:
     size = noise + classes + config.styles
     if not is_large(source):
         network = nnx.Sequential(MLP(size, (256, 256), shape, **relu), jnp.tanh)
-        critic, encoder = MLP(shape, (256, 256), 1, **relu), lambda n: MLP(shape, (256,), n, **relu)
-        style = encoder(2 * config.styles)
+        critic = MLP(shape, (256, 256), 1, **relu)
+        encoder = functools.partial(MLP, shape, (256,), **relu)
+        style = encoder(config.styles, num_outputs=2)
         generator = Implicit(base, Joined(network))
         return Game(generator=generator, critic=critic, category=encoder(classes), style=style)
     network = DCGANGenerator(size, (128, 64), shape, hidden=HIDDEN, rngs=rngs)
     critic = DCGANCritic(shape, (64, 128), hidden=HIDDEN, rngs=rngs)
-    head = lambda n: MLP(HIDDEN, (128,), n, **relu)
-    style, generator = head(2 * config.styles), Implicit(base, Joined(network))
+    head = functools.partial(MLP, HIDDEN, (128,), **relu)
+    style, generator = head(config.styles, num_outputs=2), Implicit(base, Joined(network))
     return Game(generator=generator, critic=critic, category=head(classes), style=style)
 
 

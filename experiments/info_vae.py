@@ -31,8 +31,8 @@ from genmix.families import (
     Autoregressive,
     Bernoulli,
     BinaryLevels,
-    FactorizedNormal,
     LatentVariableModel,
+    Normal,
     StandardNormal,
 )
 from genmix.nets import MLP, GatedPixelCNN
@@ -145,7 +145,7 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
     shape = dataset.train.shape[1:]
     hidden = config.hidden or (100 if math.prod(shape) < 500 else 400)
     rngs = nnx.Rngs(config.seed)
-    encoder = MLP(shape, (hidden, hidden), 2 * config.latent, rngs=rngs)
+    encoder = MLP(shape, (hidden, hidden), config.latent, rngs=rngs)
     if decoder == "mlp":
         likelihood: Any = Bernoulli(MLP(config.latent, (hidden, hidden), shape, rngs=rngs))
     else:
@@ -157,7 +157,7 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
     model = LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=likelihood,
-        posterior=FactorizedNormal(encoder),
+        posterior=Normal(encoder),
     )
     critic = MLP(config.latent, (hidden, hidden), 1, activation=jax.nn.relu, rngs=rngs)
     return Game(autoencoder=model, critic=critic)

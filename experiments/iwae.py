@@ -26,8 +26,8 @@ from genmix.evaluation import pictures
 from genmix.families import (
     Bernoulli,
     DiscretizedLogistic,
-    FactorizedNormal,
     LatentVariableModel,
+    Normal,
     StandardNormal,
 )
 from genmix.nets import MLP, LowPrecision, Rescale
@@ -120,7 +120,7 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     hidden = config.hidden or (100 if is_small else 200)
     latent = config.latent or (20 if is_small else 50 * config.layers)
     rngs = nnx.Rngs(config.seed)
-    encoder = MLP(shape, (hidden, hidden), 2 * latent, rngs=rngs)
+    encoder = MLP(shape, (hidden, hidden), latent, rngs=rngs)
     if dataset.num_levels == 2:
         decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
         likelihood = Bernoulli(decoder)
@@ -130,21 +130,19 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     else:
         middle = (dataset.num_levels - 1) / 2
         encoder = Rescale(encoder, loc=middle, scale=middle)
-        decoder = MLP(latent, (hidden, hidden), (*shape[:-1], 2 * shape[-1]), rngs=rngs)
+        decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
         likelihood = DiscretizedLogistic(decoder, num_levels=dataset.num_levels)
     if config.precision == "bf16":
-        encoder, likelihood.network = LowPrecision(encoder), LowPrecision(decoder)
+        encoder, likelihood.network = LowPrecision(encoder), LowPrecision(likelihood.network)
     prior = StandardNormal(latent)
     if config.layers == 2:
         width, inner = max(hidden // 2, 1), max(latent // 2, 1)
         prior = LatentVariableModel(
             prior=StandardNormal(inner),
-            likelihood=FactorizedNormal(MLP(inner, (width, width), 2 * latent, rngs=rngs)),
-            posterior=FactorizedNormal(MLP(latent, (width, width), 2 * inner, rngs=rngs)),
+            likelihood=Normal(MLP(inner, (width, width), latent, rngs=rngs)),
+            posterior=Normal(MLP(latent, (width, width), inner, rngs=rngs)),
         )
-    return LatentVariableModel(
-        prior=prior, likelihood=likelihood, posterior=FactorizedNormal(encoder)
-    )
+    return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=Normal(encoder))
 
 
 def objective(name: str, k: int, config: Config) -> Term:

@@ -13,7 +13,7 @@ the same methods could replace:
         prior=transformed(StandardNormal(8), masked_autoregressive(made(0), ShiftScale())),
         likelihood=Autoregressive(pixelcnn, BinaryLevels(), shape=(8, 8, 1)),
         posterior=transformed(
-            FactorizedNormal(nnx.Linear(32, 16, rngs=rngs)),
+            Normal(MLP(32, (), 8, rngs=rngs)),
             inverse_autoregressive(made(32), Gate()),
             encoder=MLP((8, 8, 1), (64,), 32, rngs=rngs),
         ),

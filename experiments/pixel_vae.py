@@ -31,9 +31,9 @@ from genmix.families import (
     Autoregressive,
     Bernoulli,
     BinaryLevels,
-    FactorizedNormal,
     InputDropout,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     transformed,
 )
@@ -159,7 +159,7 @@ def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel 
     prior: Any = StandardNormal(config.latent)
     if name == "hierarchical":
         prior = autoregressive_hierarchy(config.latent, hidden, rngs)
-    posterior = FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, rngs=rngs))
+    posterior = Normal(MLP(shape, (hidden, hidden), config.latent, rngs=rngs))
     return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=posterior)
 
 
@@ -175,7 +175,7 @@ def autoregressive_hierarchy(latent: int, hidden: int, rngs: nnx.Rngs) -> Latent
             bij.masked_autoregressive(made, bij.ShiftScale()),
             encoder=MLP(inner, (hidden,), hidden, rngs=rngs),
         ),
-        posterior=FactorizedNormal(MLP(latent, (hidden, hidden), 2 * inner, rngs=rngs)),
+        posterior=Normal(MLP(latent, (hidden, hidden), inner, rngs=rngs)),
     )
 
 

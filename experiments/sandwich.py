@@ -16,7 +16,7 @@ from flax import nnx
 from genmix import data, objectives
 from genmix.data import Dataset
 from genmix.evaluation import Annealing, Bound, sandwich, sandwich_of_simulated
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
 from genmix.training import Fit, Plan, Player, fit
@@ -71,7 +71,7 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     return LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(shape, hidden, 2 * config.latent, rngs=rngs)),
+        posterior=Normal(MLP(shape, hidden, config.latent, rngs=rngs)),
     )
 
 

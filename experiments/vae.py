@@ -22,8 +22,8 @@ from genmix.evaluation import latent_pictures, pictures
 from genmix.families import (
     Bernoulli,
     DiscretizedLogistic,
-    FactorizedNormal,
     LatentVariableModel,
+    Normal,
     StandardNormal,
 )
 from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
@@ -103,26 +103,25 @@ def test_images(config: Config, dataset: Dataset) -> jax.Array:
 
 def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     shape, latent = dataset.train.shape[1:], config.latent
-    out_shape = shape if config.decoder == "bernoulli" else (*shape[:-1], 2 * shape[-1])
     rngs = nnx.Rngs(config.seed)
     if config.network == "conv":
-        encoder = ConvEncoder(shape, CHANNELS, 2 * latent, rngs=rngs)
-        decoder = ConvDecoder(latent, CHANNELS[::-1], out_shape, rngs=rngs)
+        encoder = ConvEncoder(shape, CHANNELS, latent, rngs=rngs)
+        decoder = ConvDecoder(latent, CHANNELS[::-1], shape, rngs=rngs)
     else:
         hidden = config.hidden or (100 if math.prod(shape) < 500 else 400)
-        encoder = MLP(shape, (hidden, hidden), 2 * latent, rngs=rngs)
-        decoder = MLP(latent, (hidden, hidden), out_shape, rngs=rngs)
+        encoder = MLP(shape, (hidden, hidden), latent, rngs=rngs)
+        decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
     if config.decoder == "bernoulli":
         likelihood = Bernoulli(decoder)
     elif config.decoder == "normal":
         encoder = Rescale(encoder, loc=0.5, scale=0.5)
-        likelihood = FactorizedNormal(decoder)
+        likelihood = Normal(decoder)
     else:
         middle = (dataset.num_levels - 1) / 2
         encoder = Rescale(encoder, loc=middle, scale=middle)
         likelihood = DiscretizedLogistic(decoder, num_levels=dataset.num_levels)
     return LatentVariableModel(
-        prior=StandardNormal(latent), likelihood=likelihood, posterior=FactorizedNormal(encoder)
+        prior=StandardNormal(latent), likelihood=likelihood, posterior=Normal(encoder)
     )
 
 

@@ -24,8 +24,8 @@ from genmix import divergences, evaluation
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import pictures, sample_quality
-from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
-from genmix.nets import MLP, FixedScale
+from genmix.families import LatentVariableModel, Normal, StandardNormal
+from genmix.nets import MLP
 from genmix.objectives import Term, adversarial, autoencoding, comparison
 from genmix.runs import command_line
 from genmix.training import Game, Player
@@ -93,8 +93,8 @@ def build(config: Config, source: Images) -> Game:
     means = nnx.Sequential(MLP(config.latent, (hidden, hidden), shape, **relu), jax.nn.sigmoid)
     model = LatentVariableModel(
         prior=StandardNormal(config.latent),
-        likelihood=FactorizedNormal(FixedScale(means, config.scale), min_scale=1e-6),
-        posterior=FactorizedNormal(MLP(shape, (hidden, hidden), 2 * config.latent, **relu)),
+        likelihood=Normal(means, scale=config.scale),
+        posterior=Normal(MLP(shape, (hidden, hidden), config.latent, **relu)),
     )
     images = ImageCritic(MLP(shape, (hidden,), hidden, **relu), nnx.Linear(hidden, 1, rngs=rngs))
     latents = MLP(config.latent, (hidden, hidden), 1, **relu)

@@ -104,12 +104,14 @@ class Mean(Protocol):
 
 @runtime_checkable
 class ClosedKL(Protocol):
-    """Knows KL(self(cond) || prior) in closed form, in nats, one entry a dimension.
+    """Knows KL(self(cond) || prior(prior_cond)) in closed form, in nats, one entry a dimension.
 
     Raises a TypeError for priors of which it does not.
     """
 
-    def kl(self, prior: Any, cond: PyTree = None) -> Float[Array, " dim"]: ...
+    def kl(
+        self, prior: Any, cond: PyTree = None, prior_cond: PyTree = None
+    ) -> Float[Array, " dim"]: ...
 
 
 if TYPE_CHECKING:

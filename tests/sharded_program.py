@@ -14,7 +14,7 @@ from flax import nnx
 from genmix import objectives, sharding
 from genmix.bounds import doubly_reparameterized, iwae, reparameterized, resampled
 from genmix.evaluation.likelihood import log_likelihood
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.families import weigh as weighing
 from genmix.nets import MLP, state
 from genmix.objectives import Term
@@ -28,7 +28,7 @@ def vae():
     return LatentVariableModel(
         prior=StandardNormal(4),
         likelihood=Bernoulli(MLP(4, (16,), 12, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(12, (16,), 8, rngs=rngs)),
+        posterior=Normal(MLP(12, (16,), 4, rngs=rngs)),
     )
 
 

@@ -21,10 +21,10 @@ from genmix.families import (
     Bernoulli,
     Categorical,
     DiscretizedLogistic,
-    FactorizedNormal,
     FullNormal,
     GaussianMixture,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     log_weight,
 )
@@ -73,7 +73,7 @@ def parts(**others):
     own = {
         "prior": StandardNormal(2),
         "likelihood": Bernoulli(MLP(2, (4,), (8,), rngs=rngs())),
-        "posterior": FactorizedNormal(MLP((8,), (4,), 4, rngs=rngs())),
+        "posterior": Normal(MLP((8,), (4,), 2, rngs=rngs())),
     }
     return LatentVariableModel(**own | others)
 
@@ -166,29 +166,32 @@ IN_PYTHON = {
         "num_components and dim must be positive, got 0 and 2.",
     ),
     "a smallest scale of 0": (
-        lambda tmp: FactorizedNormal(lambda c: c, min_scale=0.0),
+        lambda tmp: Normal(lambda c: c, min_scale=0.0),
         "min_scale must be positive, got 0.0.",
     ),
-    "an odd number of parameters": (
-        lambda tmp: FactorizedNormal(lambda c: jnp.zeros(3)).log_prob(jnp.zeros(3)),
-        "FactorizedNormal needs a network whose last axis is twice the event's, got (3,).",
+    "a network with too many numbers": (
+        lambda tmp: Normal(lambda c: jnp.zeros(3)).log_prob(jnp.zeros(3)),
+        "Normal needs 2 numbers for each entry, on the last axis of what its network gives, "
+        "got (3,); the networks of genmix.nets are told so.",
     ),
     "a network for other images": (
         lambda tmp: Bernoulli(lambda c: jnp.zeros(4)).log_prob(jnp.zeros(3)),
-        "Bernoulli's network gives logits of shape (4,), got x of (3,).",
+        "Bernoulli's network gives events of shape (4,), got x of (3,).",
     ),
     "a network for other classes": (
-        lambda tmp: Categorical(lambda c: jnp.zeros((4, 3))).log_prob(jnp.zeros(3, jnp.int32)),
-        "Categorical's network gives logits for events of shape (4,), got x of (3,).",
+        lambda tmp: Categorical(lambda c: jnp.zeros((4, 3)), num_levels=3).log_prob(
+            jnp.zeros(3, jnp.int32)
+        ),
+        "Categorical's network gives events of shape (4,), got x of (3,).",
     ),
     "one grey level": (
         lambda tmp: DiscretizedLogistic(lambda c: c, num_levels=1),
         "num_levels must be at least 2, got 1.",
     ),
     "too few entries for a covariance": (
-        lambda tmp: FullNormal(lambda c: jnp.zeros(4)).log_prob(jnp.zeros(2)),
-        "FullNormal needs a network with dim + dim (dim + 1) / 2 outputs in one vector, got shape "
-        "(4,); FullNormal.num_parameters(dim) tells how many.",
+        lambda tmp: FullNormal(lambda c: jnp.zeros(4), 2).log_prob(jnp.zeros(2)),
+        "FullNormal needs 5 numbers for each entry, on the last axis of what its network gives, "
+        "got (4,); the networks of genmix.nets are told so.",
     ),
     # roles
     "a generator as the prior": (
@@ -230,8 +233,7 @@ IN_PYTHON = {
     ),
     "a closed rate to a mixture": (
         lambda tmp: parts(prior=GaussianMixture(2, 2, rngs=rngs())).closed_rate(jnp.zeros(8)),
-        "KL(FactorizedNormal || GaussianMixture) has no closed form: use the sampled rate "
-        "(analytic=False).",
+        "KL(Normal || GaussianMixture) has no closed form: use the sampled rate (analytic=False).",
     ),
     "a prior of another dimension": (
         lambda tmp: parts(prior=StandardNormal(3)).log_weight(key(), jnp.zeros(8)),

@@ -35,7 +35,7 @@ from experiments.benchmarks.iwae_peers import (
     torch_step,
 )
 from genmix import bounds, data, evaluation, objectives
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
 from genmix.training import Player, compile_rounds, feed, start
@@ -63,7 +63,7 @@ def genmix_model() -> LatentVariableModel:
     return LatentVariableModel(
         prior=StandardNormal(LATENT),
         likelihood=Bernoulli(MLP(LATENT, (HIDDEN, HIDDEN), PIXELS, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(PIXELS, (HIDDEN, HIDDEN), 2 * LATENT, rngs=rngs)),
+        posterior=Normal(MLP(PIXELS, (HIDDEN, HIDDEN), LATENT, rngs=rngs)),
     )
 
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from genmix import bounds, data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
 from genmix.training import Plan, Player, fit
@@ -69,7 +69,7 @@ def build(dataset: Dataset, seed: int) -> LatentVariableModel:
     return LatentVariableModel(
         prior=StandardNormal(latent),
         likelihood=Bernoulli(decoder),
-        posterior=FactorizedNormal(MLP(shape, (hidden, hidden), 2 * latent, rngs=rngs)),
+        posterior=Normal(MLP(shape, (hidden, hidden), latent, rngs=rngs)),
     )
 
 

@@ -10,7 +10,7 @@ from flax import nnx
 from genmix import bijectors as bij
 from genmix import data
 from genmix.data import Dataset
-from genmix.families import Bernoulli, FactorizedNormal
+from genmix.families import Bernoulli, Normal
 from genmix.nets import MADE, MLP
 
 
@@ -46,7 +46,7 @@ class Parts(NamedTuple):
 
     likelihood: Bernoulli
     encoder: Features
-    base: FactorizedNormal  # of the posterior, given what the encoder gives
+    base: Normal  # of the posterior, given what the encoder gives
 
 
 def common(size: Sizes, dataset: Dataset, rngs: nnx.Rngs) -> Parts:
@@ -54,7 +54,7 @@ def common(size: Sizes, dataset: Dataset, rngs: nnx.Rngs) -> Parts:
     decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
     decoder.out.bias = nnx.Param(jnp.asarray(data.mean_logits(dataset.train)).reshape(-1))
     encoder = Features(shape, hidden, rngs=rngs)
-    base = FactorizedNormal(nnx.Linear(hidden, 2 * latent, rngs=rngs))
+    base = Normal(MLP(hidden, (), latent, rngs=rngs))
     return Parts(Bernoulli(decoder), encoder, base)
 
 

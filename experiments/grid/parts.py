@@ -34,11 +34,11 @@ from genmix.families import (
     Bernoulli,
     BinaryLevels,
     DiscretizedLogistic,
-    FactorizedNormal,
     FullNormal,
     GaussianMixture,
     LatentVariableModel,
     LogisticMixtureLevels,
+    Normal,
     StandardNormal,
     StraightThrough,
     VampModel,
@@ -90,8 +90,8 @@ def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
         width, inner = max(hidden // 2, 1), max(dim // 2, 1)
         return LatentVariableModel(
             prior=StandardNormal(inner),
-            likelihood=FactorizedNormal(MLP(inner, (width, width), 2 * dim, rngs=rngs)),
-            posterior=FactorizedNormal(MLP(dim, (width, width), 2 * inner, rngs=rngs)),
+            likelihood=Normal(MLP(inner, (width, width), dim, rngs=rngs)),
+            posterior=Normal(MLP(dim, (width, width), inner, rngs=rngs)),
         )
 
     def layer() -> Any:
@@ -110,11 +110,11 @@ def posterior(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> 
     """q(z | x); a flow's base and layers are given the same features of x."""
     network = functools.partial(encoder, config, dataset, hidden, rngs)
     if config.posterior == "diagonal":
-        return FactorizedNormal(network(2 * config.latent))
+        return Normal(network(config.latent))
     if config.posterior == "full":
-        return FullNormal(network(FullNormal.num_parameters(config.latent)))
+        return FullNormal(network(config.latent))
     return transformed(
-        FactorizedNormal(nnx.Linear(hidden, 2 * config.latent, rngs=rngs)),
+        Normal(MLP(hidden, (), config.latent, rngs=rngs)),
         conditional_flow(config, hidden, rngs),
         encoder=network(hidden),
     )
@@ -167,8 +167,8 @@ def decoder(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> An
         shape = (height, width, channels)
         return Bernoulli(ConvDecoder(config.latent, CHANNELS[::-1], shape, rngs=rngs))
     if config.decoder == "discretized-logistic":
-        raw = network((height, width, 2 * channels))
-        return DiscretizedLogistic(raw, num_levels=dataset.num_levels)
+        shape = (height, width, channels)
+        return DiscretizedLogistic(network(shape), num_levels=dataset.num_levels)
     levels: Any = BinaryLevels()
     if dataset.num_levels > 2:
         several = channels if config.decoder == "pixelcnn" else 1

@@ -1,9 +1,13 @@
 """Bernoulli distribution by its logits, elementwise: the likelihood of binary data."""
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, Shaped
 
+from genmix.densities.distribution import Event, Numbers
 from genmix.densities.logistic import softplus
 
 Scalars = Float[ArrayLike, "*#d"]
@@ -96,3 +100,37 @@ def mass_times(mass: Float[Array, "*d"], value: Float[Array, "*d"]) -> Float[Arr
     infinite = jnp.isinf(value)
     product = mass * jnp.where(infinite, 0.0, value)
     return jnp.where(infinite, jax.lax.stop_gradient(mass * value), product)
+
+
+class Parameters(NamedTuple):
+    """Of one entry or several."""
+
+    logits: Float[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True)
+class Bernoulli:
+    """0 or 1, of any dtype, by one logit each."""
+
+    entry_shape = ()
+    num_parameters = num_features = 1
+
+    def features(self, x: Event) -> Float[Array, "*entries features"]:
+        """-1 or 1: how an entry enters a network."""
+        dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.result_type(float)
+        return jax.lax.stop_gradient(2 * x.astype(dtype) - 1)[..., None]
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        return Parameters(numbers[..., 0])
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return joint_log_prob(x.reshape(-1), numbers.reshape(-1))
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return sample(key, numbers[..., 0])
+
+    def mean(self, numbers: Numbers) -> Event:
+        return jax.nn.sigmoid(numbers[..., 0])
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return kl(*p, *q)

@@ -1,10 +1,14 @@
 """Logistic distribution cut into equal bins, elementwise: a likelihood of pixel levels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key, Shaped
 
 from genmix.densities import logistic
+from genmix.densities.distribution import Event, Numbers, check_positive
+from genmix.densities.normal import Parameters
 
 Scalars = Float[ArrayLike, "*#d"]
 
@@ -24,8 +28,7 @@ def log_prob(
 
     Source: Salimans, Karpathy, Chen & Kingma (2017), arXiv:1701.05517, section 2.1.
     """
-    if num_levels < 2:
-        raise ValueError(f"num_levels must be at least 2, got {num_levels}.")
+    check_num_levels(num_levels)
     loc, scale = jnp.asarray(loc), jnp.asarray(scale)
     level = jax.lax.stop_gradient(jnp.asarray(x).astype(jnp.result_type(loc, scale)))
     outside = is_outside(level, num_levels)
@@ -62,3 +65,53 @@ def is_outside(x: Float[Array, "*d"], num_levels: int) -> Shaped[Array, "*d"]:
     """Whether x is a number but none of the levels 0..num_levels-1; False at NaN."""
     is_level = (x >= 0) & (x <= num_levels - 1) & (x == jnp.floor(x))
     return ~(is_level | jnp.isnan(x))
+
+
+def scaled(x: Shaped[Array, "*d"], num_levels: int) -> Float[Array, "*d"]:
+    """Levels on [-1, 1], the first at -1 and the last at 1, without a gradient."""
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.result_type(float)
+    return jax.lax.stop_gradient(2 * x.astype(dtype) / (num_levels - 1) - 1)
+
+
+def check_num_levels(num_levels: int) -> None:
+    """Refuse fewer than two levels."""
+    if num_levels < 2:
+        raise ValueError(f"num_levels must be at least 2, got {num_levels}.")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DiscretizedLogistic:
+    """Levels 0, ..., num_levels - 1, by two numbers each: loc, and raw of the scale.
+
+    The scale, for levels mapped to [-1, 1], is min_scale + softplus(raw).
+
+    Source: Kingma et al. (2016), arXiv:1606.04934, section 5.2; Salimans et al. (2017),
+    arXiv:1701.05517, section 2.1.
+    """
+
+    num_levels: int = 256
+    min_scale: float = 1e-3
+    entry_shape = ()
+    num_parameters = 2
+
+    def __post_init__(self):
+        check_num_levels(self.num_levels)
+        check_positive(min_scale=self.min_scale)
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        """Of the logistic variables."""
+        return Parameters(numbers[..., 0], self.min_scale + jax.nn.softplus(numbers[..., 1]))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return jnp.sum(log_prob(x, *self.parameters(numbers), num_levels=self.num_levels))
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return sample(key, *self.parameters(numbers), num_levels=self.num_levels)
+
+    def mean(self, numbers: Numbers) -> Event:
+        loc, scale = self.parameters(numbers)
+        log_mass = lambda level: log_prob(
+            jnp.full_like(loc, level), loc, scale, num_levels=self.num_levels
+        )
+        levels = jnp.arange(self.num_levels, dtype=loc.dtype)
+        return jnp.tensordot(levels, jnp.exp(jax.vmap(log_mass)(levels)), axes=1)

@@ -1,11 +1,21 @@
 """Multivariate normal distribution by the Cholesky factor of its covariance; one event."""
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float, Key
 
 from genmix.densities import normal
+from genmix.densities.distribution import (
+    Event,
+    Numbers,
+    check_positive,
+    sample_entries,
+    sum_entries,
+)
 
 # Sizes are compared by check_shape, whose errors say more than a type checker's.
 Vector = Float[Array, " _"]
@@ -96,3 +106,60 @@ def kl(
 def _lower_triangle(loc: Array, scale_tril: Array) -> Array:
     check_shape("scale_tril", scale_tril, loc.shape * 2)
     return jnp.tril(scale_tril)
+
+
+class Parameters(NamedTuple):
+    """Of one entry, a vector, or several."""
+
+    loc: Float[Array, "*entries dim"]
+    scale_tril: Float[Array, "*entries dim dim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class FullNormal:
+    """Vectors of `dim` entries, by loc and then the lower triangle of L, row by row.
+
+    The covariance is L L^T, the diagonal of L min_scale + softplus(raw).
+    """
+
+    dim: int
+    min_scale: float = 1e-4
+
+    def __post_init__(self):
+        check_positive(dim=self.dim, min_scale=self.min_scale)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim + self.dim * (self.dim + 1) // 2
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        d = self.dim
+        loc, raw = numbers[..., :d], numbers[..., d:]
+        rows, columns = jnp.tril_indices(d)
+        tril = jnp.zeros((*loc.shape, d), raw.dtype).at[..., rows, columns].set(raw)
+        raw_scale = jnp.diagonal(tril, axis1=-2, axis2=-1)
+        scale = self.min_scale + jax.nn.softplus(raw_scale)
+        i = jnp.arange(d)
+        return Parameters(loc, tril.at[..., i, i].set(scale))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return sum_entries(lambda x, n: log_prob(x, *self.parameters(n)), x, numbers)
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return sample_entries(lambda key, n: sample(key, *self.parameters(n)), key, numbers)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
+
+    def mean(self, numbers: Numbers) -> Event:
+        return self.parameters(numbers).loc
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return jnp.vectorize(kl, signature="(d),(d,d),(d),(d,d)->()")(*p, *q)

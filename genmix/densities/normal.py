@@ -1,10 +1,14 @@
 """Normal distribution, elementwise: the diagonal Gaussian before its event is summed."""
 
+import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
+
+from genmix.densities.distribution import Event, Numbers, check_positive
 
 Scalars = Float[ArrayLike, "*#d"]
 
@@ -56,3 +60,56 @@ def kl(loc_p: Scalars, scale_p: Scalars, loc_q: Scalars, scale_q: Scalars) -> Fl
     spread = 0.5 * jnp.expm1(2 * log_ratio) - log_ratio
     shift = 0.5 * ((loc_p - loc_q) / scale_q) ** 2
     return jnp.where((scale_p > 0) & (scale_q > 0), spread + shift, jnp.nan)
+
+
+class Parameters(NamedTuple):
+    """Of one entry or several."""
+
+    loc: Float[Array, "..."]
+    scale: Float[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Normal:
+    """Real numbers, by two numbers each: loc, and raw with scale = min_scale + softplus(raw).
+
+    Args:
+        scale: the same for all, so that loc alone is left; by the second number if None.
+    """
+
+    scale: float | None = None
+    min_scale: float = 1e-4
+    entry_shape = ()
+
+    def __post_init__(self):
+        check_positive(min_scale=self.min_scale)
+        if self.scale is not None and not 0 < self.scale < math.inf:
+            raise ValueError(f"scale must be positive and finite, got {self.scale}.")
+
+    @property
+    def num_parameters(self) -> int:
+        return 2 if self.scale is None else 1
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        loc = numbers[..., 0]
+        if self.scale is not None:
+            return Parameters(loc, jnp.full_like(loc, self.scale))
+        return Parameters(loc, self.min_scale + jax.nn.softplus(numbers[..., 1]))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return jnp.sum(log_prob(x, *self.parameters(numbers)))
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return sample(key, *self.parameters(numbers))
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
+
+    def mean(self, numbers: Numbers) -> Event:
+        return self.parameters(numbers).loc
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return kl(*p, *q)

@@ -16,14 +16,17 @@ from genmix.families.diffusion.discrete import DiscreteDiffusion
 from genmix.families.diffusion.guidance import Guided
 from genmix.families.diffusion.multiplication import Multiplied
 from genmix.families.diffusion.probability_flow import ProbabilityFlow
-from genmix.families.explicit.bernoulli import Bernoulli
-from genmix.families.explicit.categorical import Categorical
-from genmix.families.explicit.discretized_logistic import DiscretizedLogistic
-from genmix.families.explicit.factorized_normal import FactorizedNormal
-from genmix.families.explicit.full_normal import FullNormal
+from genmix.families.explicit.conditional import (
+    Bernoulli,
+    Categorical,
+    Conditional,
+    DiscretizedLogistic,
+    FullNormal,
+    Normal,
+    OneHot,
+)
 from genmix.families.explicit.gaussian_mixture import GaussianMixture
 from genmix.families.explicit.independent import Independent
-from genmix.families.explicit.one_hot import OneHot
 from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.explicit.straight_through import StraightThrough
 from genmix.families.explicit.uniform import Uniform
@@ -50,6 +53,7 @@ __all__ = [
     "BinaryLevels",
     "Categorical",
     "CategoricalLevels",
+    "Conditional",
     "Denoiser",
     "Dequantized",
     "Deterministic",
@@ -57,7 +61,6 @@ __all__ = [
     "DiffusionChain",
     "DiscreteDiffusion",
     "DiscretizedLogistic",
-    "FactorizedNormal",
     "Flow",
     "FlowDensity",
     "FlowPosterior",
@@ -72,6 +75,7 @@ __all__ = [
     "MaskMixture",
     "MaskSampling",
     "Multiplied",
+    "Normal",
     "OneHot",
     "ProbabilityFlow",
     "SampledFlow",

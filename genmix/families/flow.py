@@ -130,7 +130,7 @@ def transformed(base: Any, bijector: Any, *, encoder: Encoder | None = None) -> 
     The result is one of the four classes of this file.
 
     Args:
-        base: a part, such as `StandardNormal`, or `FactorizedNormal` for a posterior.
+        base: a part, such as `StandardNormal`, or `Normal` for a posterior.
         bijector: forward runs from z to x.
         encoder: condition -> what base and bijector are given as theirs.
 

@@ -1,10 +1,9 @@
 """Networks, and what they change about themselves."""
 
-from genmix.nets import state
+from genmix.nets import outputs, state
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
-from genmix.nets.fixed_scale import FixedScale
 from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.joined import Joined, JoinedChannels
 from genmix.nets.low_precision import LowPrecision
@@ -27,7 +26,6 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "DiagonalBiLSTM",
-    "FixedScale",
     "GatedPixelCNN",
     "GlowNetwork",
     "Joined",
@@ -37,6 +35,7 @@ __all__ = [
     "RowLSTM",
     "SpectralNorm",
     "StepwiseMADE",
+    "outputs",
     "spectrally_normalized",
     "state",
 ]

@@ -1,13 +1,16 @@
 """Convolutional network from an image to a vector."""
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
 from genmix.nets.convolution.strided import Halving
+from genmix.nets.outputs import Redraw, replaced
 
 
 def coarsest(name: str, shape: Sequence[int], num_halvings: int) -> tuple[int, int]:
@@ -34,7 +37,7 @@ class ConvEncoder(nnx.Module):
     Args:
         in_shape: [height, width, channels], with sides that can be halved once for each layer.
         channels: outputs of each convolution, such as (32, 64).
-        out_size: entries of the vector.
+        out_size: entries of the vector; a part asks for several numbers for each if it needs them.
     """
 
     def __init__(
@@ -46,15 +49,26 @@ class ConvEncoder(nnx.Module):
                 f"ConvEncoder needs positive sizes, got channels {tuple(channels)}, out_size "
                 f"{out_size}."
             )
-        self.in_shape = tuple(in_shape)
+        self.in_shape, self.out_shape = tuple(in_shape), (out_size,)
+        self.num_outputs: int | None = None
         widths = [in_shape[-1], *channels]
         he = nnx.initializers.he_normal()
         self.convolutions = nnx.List(
             [Halving(a, b, 3, kernel_init=he, rngs=rngs) for a, b in itertools.pairwise(widths)]
         )
-        self.out = nnx.Linear(height * width * widths[-1], out_size, rngs=rngs)
+        size = height * width * widths[-1]
+        layer = lambda out_size, rngs: nnx.Linear(size, out_size, rngs=rngs)
+        self.redraw = Redraw(layer, rngs)
+        self.out = layer(out_size, rngs)
 
-    def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, " out"]:
+    def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "ConvEncoder":
+        """The network that gives [*shape, num_outputs]; its last layer is drawn again."""
+        if (shape, num_outputs) == (self.out_shape, self.num_outputs):
+            return self
+        out = self.redraw(num_outputs * math.prod(shape))
+        return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
+
+    def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, "*out"]:
         if x.shape != self.in_shape:
             raise ValueError(
                 f"ConvEncoder expects one event of shape {self.in_shape}, got {x.shape}; "
@@ -62,4 +76,7 @@ class ConvEncoder(nnx.Module):
             )
         for convolution in self.convolutions:
             x = jax.nn.relu(convolution(x))
-        return self.out(x.reshape(-1))
+        out = self.out(x.reshape(-1))
+        if self.num_outputs is None:
+            return out
+        return jnp.moveaxis(out.reshape(self.num_outputs, *self.out_shape), 0, -1)

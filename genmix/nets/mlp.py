@@ -9,6 +9,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets.outputs import Redraw, replaced
+
 Shape = int | Sequence[int]
 
 
@@ -25,7 +27,7 @@ class MLP(nnx.Module):
         num_outputs: outputs of each entry, on an axis behind those of out_shape, such as the
             parameters of a coupling. The last layer has the first output of all entries before the
             second: what works entry by entry then reads memory in order, which `out_shape` with
-            one more axis does not give. None adds no axis.
+            one more axis does not give. None adds no axis; a part asks for as many as it needs.
     """
 
     def __init__(
@@ -53,11 +55,19 @@ class MLP(nnx.Module):
                 f"MLP needs positive sizes, got in_shape {self.in_shape}, hidden {tuple(hidden)}, "
                 f"out_shape {self.out_shape}{outputs}."
             )
-        layer = lambda a, b: nnx.Linear(
+        layer = lambda a, b, rngs: nnx.Linear(
             a, b, kernel_init=nnx.initializers.glorot_uniform(), rngs=rngs
         )
-        self.hidden = nnx.List([layer(a, b) for a, b in itertools.pairwise(widths[:-1])])
-        self.out = layer(widths[-2], widths[-1])
+        self.hidden = nnx.List([layer(a, b, rngs) for a, b in itertools.pairwise(widths[:-1])])
+        self.redraw = Redraw(lambda size, rngs: layer(widths[-2], size, rngs), rngs)
+        self.out = layer(widths[-2], widths[-1], rngs)
+
+    def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "MLP":
+        """The network that gives [*shape, num_outputs]; its last layer is drawn again."""
+        if (shape, num_outputs) == (self.out_shape, self.num_outputs):
+            return self
+        out = self.redraw(num_outputs * math.prod(shape))
+        return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         if x.shape != self.in_shape:

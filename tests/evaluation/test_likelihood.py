@@ -7,7 +7,7 @@ from flax import nnx
 from genmix.evaluation.baselines import independent_bernoulli, independent_histogram, row
 from genmix.evaluation.latents import active_units, activities, rates
 from genmix.evaluation.likelihood import log_likelihood
-from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from tests import linear_gaussian
 
@@ -101,12 +101,12 @@ def known_activity():
 
     class Means(nnx.Module):
         def __call__(self, x):
-            return jnp.stack([2 * x[0], 0.5 + 0 * x[0], 1.0 + 0 * x[0], -3.0 + 0 * x[0]])
+            return jnp.array([[2.0, 0.0], [0.0, 0.0]]) * x[0] + jnp.array([[0.0, 1.0], [0.5, -3.0]])
 
     return LatentVariableModel(
         prior=StandardNormal(2),
         likelihood=linear_gaussian.DECODER,
-        posterior=FactorizedNormal(Means()),
+        posterior=Normal(Means()),
     )
 
 
@@ -137,9 +137,9 @@ def test_rates_are_the_closed_divergence():
     model = LatentVariableModel(
         prior=StandardNormal(2),
         likelihood=linear_gaussian.DECODER,
-        posterior=FactorizedNormal(MLP(3, (5,), 4, rngs=rngs)),
+        posterior=Normal(MLP(3, (5,), 2, rngs=rngs)),
     )
-    loc, scale = jax.vmap(model.posterior.normal_parameters)(jnp.asarray(X))
+    loc, scale = jax.vmap(model.posterior.parameters)(jnp.asarray(X))
     expected = np.mean(0.5 * (loc**2 + scale**2 - 1) - np.log(scale), axis=0)
     np.testing.assert_allclose(rates(model, X), expected, rtol=1e-4)
 

@@ -1,5 +1,6 @@
 """Every combination on shapes alone, a sample of them for real, and the refusals."""
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -187,7 +188,8 @@ def check_for_real(choice):
     model: Any = parts.build(config, dataset(choice))
     base = getattr(model.posterior, "base", model.posterior)
     # Wider than the true posterior, so that weights have a variance.
-    base.min_scale = 0.75 if choice["prior"] == "hierarchical" else 1.0
+    wide = 0.75 if choice["prior"] == "hierarchical" else 1.0
+    base.distribution = dataclasses.replace(base.distribution, min_scale=wide)
     gradient, log_weights, from_prior = probe(config, model, dataset(choice).test[:3])
     for path, leaf in jax.tree_util.tree_leaves_with_path(nnx.state(gradient, nnx.Param)):
         assert jnp.all(jnp.isfinite(leaf)), path

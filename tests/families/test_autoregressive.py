@@ -12,7 +12,7 @@ from scipy import stats
 
 from genmix import capabilities
 from genmix.densities import discretized_logistic_mixture
-from genmix.families import Categorical, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Categorical, LatentVariableModel, Normal, StandardNormal
 from genmix.families.autoregressive.autoregressive import Autoregressive
 from genmix.families.autoregressive.input_dropout import InputDropout
 from genmix.families.autoregressive.levels import (
@@ -303,7 +303,7 @@ def finite_gradients(model, x):
 def test_as_a_likelihood(name):
     likelihood = spread(MODELS[name]())
     x = jnp.ones(likelihood.shape)
-    posterior = FactorizedNormal(MLP(likelihood.shape, (3,), 4, rngs=nnx.Rngs(2)))
+    posterior = Normal(MLP(likelihood.shape, (3,), 2, rngs=nnx.Rngs(2)))
     model = LatentVariableModel(prior=StandardNormal(2), likelihood=likelihood, posterior=posterior)
     finite_gradients(model, x)
 
@@ -315,15 +315,13 @@ def test_as_a_prior_of_codes(name):
 
     class Embedded(nnx.Module):
         def __init__(self):
-            self.network = MLP((*prior.shape, num_levels), (4,), 6, rngs=nnx.Rngs(3))
+            self.network = MLP((*prior.shape, num_levels), (4,), 3, rngs=nnx.Rngs(3))
 
         def __call__(self, codes):
             return self.network(jax.nn.one_hot(codes, num_levels))
 
-    posterior = Categorical(MLP(3, (4,), (*prior.shape, num_levels), rngs=nnx.Rngs(2)))
-    model = LatentVariableModel(
-        prior=prior, likelihood=FactorizedNormal(Embedded()), posterior=posterior
-    )
+    posterior = Categorical(MLP(3, (4,), prior.shape, rngs=nnx.Rngs(2)), num_levels=num_levels)
+    model = LatentVariableModel(prior=prior, likelihood=Normal(Embedded()), posterior=posterior)
     finite_gradients(model, jnp.array([0.1, -0.4, 1.0]))
     assert model.sample(jax.random.key(1)).shape == (3,)
 

@@ -13,7 +13,7 @@ from scipy import stats
 from genmix import bijectors as bij
 from genmix.bounds import sticking_the_landing
 from genmix.evaluation import bits_per_dim, bits_per_dim_unit_interval
-from genmix.families import FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import LatentVariableModel, Normal, StandardNormal
 from genmix.families.flow import transformed
 from genmix.families.latent.dequantized import Dequantized
 from genmix.nets import MLP
@@ -31,10 +31,10 @@ def density():
 
 
 def flow_noise():
-    network = MLP(2, (4,), 4, rngs=nnx.Rngs(1))
+    network = MLP(2, (4,), 2, num_outputs=2, rngs=nnx.Rngs(1))
     # So wide that weights near the edges of a bin have a small variance.
     network.out.bias = nnx.Param(jnp.array([0.2, -0.3, 2.5, 2.0]))
-    base = FactorizedNormal(network)
+    base = Normal(network)
     return transformed(base, bij.Sigmoid())
 
 
@@ -133,11 +133,11 @@ def test_as_a_likelihood_with_learned_noise():
         def log_prob(self, x, cond: Any = None):
             return self.part.log_prob(x, cond[0])
 
-    base = FactorizedNormal(MLP(3, (4,), 4, rngs=nnx.Rngs(3)))
+    base = Normal(MLP(3, (4,), 2, rngs=nnx.Rngs(3)))
     likelihood = Dequantized(
         transformed(base, bij.Sigmoid()), OfEvent(flow_noise()), num_levels=LEVELS
     )
-    posterior = FactorizedNormal(MLP(2, (4,), 6, rngs=nnx.Rngs(2)))
+    posterior = Normal(MLP(2, (4,), 3, rngs=nnx.Rngs(2)))
     model = LatentVariableModel(prior=StandardNormal(3), likelihood=likelihood, posterior=posterior)
     x = jnp.array([3.0, 1.0])
     for draw in (None, sticking_the_landing.draw):

@@ -13,7 +13,7 @@ from scipy import stats
 from genmix import bijectors as bij
 from genmix import capabilities
 from genmix.densities import normal
-from genmix.families import FactorizedNormal, GaussianMixture, LatentVariableModel, StandardNormal
+from genmix.families import GaussianMixture, LatentVariableModel, Normal, StandardNormal
 from genmix.families.flow import Flow, FlowDensity, FlowPosterior, SampledFlow, transformed
 from genmix.nets import MLP
 from genmix.nets.made import MADE
@@ -190,9 +190,9 @@ def test_a_flow_is_an_amortized_posterior(make):
             calls.append(x)
             return jnp.tanh(self.network(x))
 
-    base = FactorizedNormal(nnx.Linear(4, 6, rngs=nnx.Rngs(2)))
+    base = Normal(MLP(4, (), 3, rngs=nnx.Rngs(2)))
     posterior = transformed(base, make(4), encoder=Encoder())
-    likelihood = FactorizedNormal(MLP(3, (6,), 10, rngs=nnx.Rngs(3)))
+    likelihood = Normal(MLP(3, (6,), 5, rngs=nnx.Rngs(3)))
     model = LatentVariableModel(prior=NORMAL, likelihood=likelihood, posterior=posterior)
     x = jnp.linspace(-1.0, 1.0, 5)
 
@@ -209,7 +209,7 @@ def test_a_flow_is_an_amortized_posterior(make):
 
 
 def test_the_posterior_knows_the_density_of_what_it_draws(x64):
-    base = FactorizedNormal(nnx.Linear(4, 6, rngs=nnx.Rngs(2)))
+    base = Normal(MLP(4, (), 3, rngs=nnx.Rngs(2)))
     posterior = transformed(base, conditional_iaf(4))
     cond = jnp.array([0.3, -0.2, 1.0, 0.5])
     z, log_prob = jax.jit(posterior.sample_and_log_prob)(jax.random.key(1), cond)
@@ -233,7 +233,7 @@ def amortized_affine(features):
 @pytest.mark.parametrize("make", [amortized_affine, conditional_iaf])
 def test_a_draw_without_its_density_is_given_the_condition(make):
     """The same draw as with the density, which is as far from that under another condition."""
-    base = FactorizedNormal(nnx.Linear(4, 6, rngs=nnx.Rngs(2)))
+    base = Normal(MLP(4, (), 3, rngs=nnx.Rngs(2)))
     flow = transformed(base, perturbed(make(4), 1.0), encoder=jnp.sin)
     cond = jnp.array([0.3, -0.2, 1.0, 0.5])
     draw = jax.jit(lambda cond: flow.sample(jax.random.key(1), cond))
@@ -252,8 +252,8 @@ def test_an_autoregressive_prior_is_an_inverse_autoregressive_posterior():
         MADE(3, (5,), 2, activation=jnp.tanh, rngs=nnx.Rngs(4)), bij.ShiftScale()
     )
     x = jnp.linspace(-1.0, 1.0, 5)
-    encoder = FactorizedNormal(MLP(5, (6,), 6, rngs=nnx.Rngs(5)))
-    decoder = FactorizedNormal(MLP(3, (6,), 10, rngs=nnx.Rngs(3)))
+    encoder = Normal(MLP(5, (6,), 3, rngs=nnx.Rngs(5)))
+    decoder = Normal(MLP(3, (6,), 5, rngs=nnx.Rngs(3)))
 
     class Through(nnx.Module):
         """p(x | eps) of a decoder that is given z = maf(eps)."""

@@ -7,9 +7,9 @@ from flax import nnx
 
 from genmix import objectives
 from genmix.families import (
-    FactorizedNormal,
     Implicit,
     LatentVariableModel,
+    Normal,
     StandardNormal,
 )
 from genmix.nets import MLP
@@ -37,7 +37,7 @@ def test_maximum_likelihood_is_refused_with_a_remedy():
     remedy = "Use an adversarial term, or give it an invertible network"
     with pytest.raises(TypeError, match=rf"Implicit cannot be the model .* {remedy}"):
         start(jax.random.key(0), generator(), [player])
-    posterior = FactorizedNormal(MLP(3, (4,), 4, rngs=nnx.Rngs(0)))
+    posterior = Normal(MLP(3, (4,), 2, rngs=nnx.Rngs(0)))
     with pytest.raises(TypeError, match="Implicit cannot be the likelihood: it has no density"):
         LatentVariableModel(prior=StandardNormal(2), likelihood=generator(), posterior=posterior)
     with pytest.raises(TypeError, match=r"Implicit cannot be the posterior: .* needs q"):

@@ -17,8 +17,8 @@ from genmix.bounds import (
 from genmix.bounds.log_weight import particles
 from genmix.families import (
     Bernoulli,
-    FactorizedNormal,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     weigh,
 )
@@ -209,7 +209,7 @@ def vae(encoder_width=8, latent=2):
     return LatentVariableModel(
         prior=StandardNormal(latent),
         likelihood=Bernoulli(MLP(latent, (8,), (4,), rngs=rngs)),
-        posterior=FactorizedNormal(MLP(4, (encoder_width,), 2 * latent, rngs=rngs)),
+        posterior=Normal(MLP(4, (encoder_width,), latent, rngs=rngs)),
     )
 
 
@@ -253,7 +253,7 @@ def test_the_rate_in_closed_form_is_the_mean_sampled_rate():
     model = LatentVariableModel(
         prior=mixture, likelihood=model.likelihood, posterior=model.posterior
     )
-    with pytest.raises(TypeError, match=r"KL\(FactorizedNormal \|\| GaussianMixture\) has"):
+    with pytest.raises(TypeError, match=r"KL\(Normal \|\| GaussianMixture\) has"):
         model.closed_rate(x)
 
 

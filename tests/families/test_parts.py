@@ -11,16 +11,17 @@ from flax import nnx
 from scipy import stats
 
 from genmix import capabilities
+from genmix.densities import normal
 from genmix.families import (
     Bernoulli,
     Categorical,
     Deterministic,
     DiscretizedLogistic,
-    FactorizedNormal,
     FullNormal,
     GaussianMixture,
     Independent,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     log_weight,
 )
@@ -56,8 +57,8 @@ def test_standard_normal():
 
 
 def test_factorized_normal():
-    part = FactorizedNormal(network(2, 4))
-    loc, scale = part.normal_parameters(C)
+    part = Normal(network(2, 2))
+    loc, scale = part.parameters(C)
     x = jnp.ones((2, 2))
     np.testing.assert_allclose(
         part.log_prob(x, C), stats.norm.logpdf(x, loc, scale).sum(), rtol=1e-5
@@ -69,8 +70,8 @@ def test_factorized_normal():
 
 
 def test_full_normal():
-    part = FullNormal(network(FullNormal.num_parameters(3)))
-    loc, scale_tril = part.loc_and_scale_tril(C)
+    part = FullNormal(network(3))
+    loc, scale_tril = part.parameters(C)
     assert jnp.all(jnp.triu(scale_tril, 1) == 0)
     assert jnp.all(jnp.diag(scale_tril) > 0)
     covariance: Any = np.asarray(scale_tril @ scale_tril.T, float)
@@ -81,7 +82,7 @@ def test_full_normal():
     drawn, log_prob = part.sample_and_log_prob(jax.random.key(1), C)
     np.testing.assert_allclose(log_prob, part.log_prob(drawn, C), rtol=1e-5)
     # Every output of the network is used.
-    raw = jax.grad(lambda raw: FullNormal(lambda c: raw).log_prob(x, C))(part.network(C))
+    raw = jax.grad(lambda raw: FullNormal(lambda c: raw, 3).log_prob(x, C))(part.network(C))
     assert jnp.all(raw != 0)
 
 
@@ -96,11 +97,11 @@ def test_bernoulli():
 
 
 def test_categorical():
-    part = Categorical(network(2, 3))
+    part = Categorical(network(2), num_levels=3)
     events = jnp.array(list(itertools.product(range(3), repeat=2)))
     log_prob = jax.vmap(lambda x: part.log_prob(x, C))(events)
     np.testing.assert_allclose(jnp.exp(log_prob).sum(), 1.0, rtol=1e-6)
-    probabilities = part.probabilities(C)
+    probabilities = jax.nn.softmax(part.numbers(C))
     np.testing.assert_allclose(probabilities.sum(-1), 1.0, rtol=1e-6)
     samples = draws(part)
     for i, j in itertools.product(range(2), range(3)):
@@ -109,7 +110,7 @@ def test_categorical():
 
 
 def test_discretized_logistic():
-    part = DiscretizedLogistic(network(2, 2), num_levels=6)
+    part = DiscretizedLogistic(network(2, 1), num_levels=6)
     events = jnp.array(list(itertools.product(range(6), repeat=2)), jnp.float32)[:, :, None]
     log_prob = jax.vmap(lambda x: part.log_prob(x, C))(events)
     mass = np.exp(np.asarray(log_prob, float))
@@ -138,17 +139,25 @@ def test_gaussian_mixture():
     ("part", "x", "message"),
     [
         (StandardNormal(2), jnp.ones(3), r"one event of shape \(2,\), got \(3,\)"),
-        (FactorizedNormal(network(4)), jnp.ones(3), r"events of shape \(2,\), got x of \(3,\)"),
-        (FactorizedNormal(network(3)), jnp.ones(3), r"last axis is twice the event's, got \(3,\)"),
+        (Normal(network(2)), jnp.ones(3), r"events of shape \(2,\), got x of \(3,\)"),
         (
-            FullNormal(network(6)),
-            jnp.ones(2),
-            r"dim \+ dim \(dim \+ 1\) / 2 outputs",
+            Normal(lambda c: jnp.ones(3)),
+            jnp.ones(3),
+            r"Normal needs 2 numbers for each entry.*\(3,\)",
         ),
-        (Bernoulli(network(3)), jnp.ones((2, 3)), r"logits of shape \(3,\), got x of \(2, 3\)"),
-        (Categorical(network(2, 3)), jnp.zeros(3, int), r"events of shape \(2,\), got x of \(3,\)"),
-        (DiscretizedLogistic(network(4)), jnp.ones(3), r"events of shape \(2,\), got x of \(3,\)"),
-        (DiscretizedLogistic(network(3)), jnp.ones(3), r"twice the event's, got \(3,\)"),
+        (
+            FullNormal(lambda c: jnp.ones(6), 2),
+            jnp.ones(2),
+            r"FullNormal needs 5 numbers for each entry, on the last axis.*got \(6,\)",
+        ),
+        (Bernoulli(network(3)), jnp.ones((2, 3)), r"events of shape \(3,\), got x of \(2, 3\)"),
+        (
+            Categorical(network(2), num_levels=3),
+            jnp.zeros(3, int),
+            r"events of shape \(2,\), got x of \(3,\)",
+        ),
+        (DiscretizedLogistic(network(2)), jnp.ones(3), r"events of shape \(2,\), got x of \(3,\)"),
+        (DiscretizedLogistic(lambda c: c), jnp.ones(3), r"needs 2 numbers.*got \(3,\)"),
         (
             Bernoulli(network(3)),
             jnp.ones(3),
@@ -167,7 +176,7 @@ def test_shapes_that_do_not_fit_are_refused(part, x, message):
     [
         (lambda: StandardNormal(0), r"shape must be positive, got \(0,\)"),
         (
-            lambda: FactorizedNormal(network(4), min_scale=0.0),
+            lambda: Normal(network(4), min_scale=0.0),
             "min_scale must be positive, got 0",
         ),
         (lambda: FullNormal(network(5), min_scale=-1.0), "min_scale must be positive, got -1.0"),
@@ -186,11 +195,11 @@ def test_parts_that_make_no_sense_are_refused(make, message):
 
 
 def test_capabilities_are_what_the_parts_can_do():
-    normal, binary = FactorizedNormal(network(4)), Bernoulli(network(3))
-    assert isinstance(normal, capabilities.Reparameterized)
-    assert isinstance(normal, capabilities.ClosedKL)
+    real, binary = Normal(network(4)), Bernoulli(network(3))
+    assert isinstance(real, capabilities.Reparameterized)
+    assert isinstance(real, capabilities.ClosedKL)
     assert not isinstance(binary, capabilities.Reparameterized)
-    for part in (normal, binary):
+    for part in (real, binary):
         assert isinstance(part, capabilities.ExactDensity)
         assert isinstance(part, capabilities.Samples)
         assert isinstance(part, capabilities.Mean)
@@ -210,7 +219,7 @@ def test_a_product_has_a_density_if_all_its_parts_have_one():
             LatentVariableModel(
                 prior=StandardNormal(3),
                 likelihood=part,
-                posterior=FactorizedNormal(network(6)),
+                posterior=Normal(network(3)),
             )
     np.testing.assert_array_equal(drawn.sample(jax.random.key(0), C)[1], network(3)(C))
     paths = [state.variables(part, nnx.Param) for part in (both, drawn)]
@@ -225,7 +234,34 @@ def test_an_exact_density_is_weighted_for_free():
 
 def test_scales_stay_positive_for_any_network_output():
     for raw in (-1e4, 0.0, 1e4):
-        part = FactorizedNormal(lambda c, raw=raw: jnp.array([0.0, raw]))
+        part = Normal(lambda c, raw=raw: jnp.array([[0.0, raw]]))
         value, gradient = jax.value_and_grad(lambda x, part=part: part.log_prob(x))(jnp.ones(1))
         assert jnp.isfinite(value)
         assert jnp.all(jnp.isfinite(gradient))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 0.1, 2.0, 1e4])
+def test_the_scale_is_the_one_that_was_asked_for(scale):
+    with jax.enable_x64(True):
+        likelihood = Normal(lambda z: 3.0 * z, scale=scale)
+        z, x = jnp.array([0.2, -1.0]), jnp.array([0.5, 0.1])
+        expected = stats.norm.logpdf(x, 3.0 * z, scale).sum()
+        np.testing.assert_allclose(likelihood.log_prob(x, z), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("inf"), float("nan")])
+def test_what_is_no_scale_is_refused(scale):
+    with pytest.raises(ValueError, match="scale must be positive and finite"):
+        Normal(lambda z: z, scale=scale)
+
+
+def test_kl_is_to_the_prior_at_its_condition():
+    """Each part of a pair may be given another condition, as in a ladder of latent layers."""
+    q, p = Normal(network(2)), Normal(MLP(1, (), 2, rngs=nnx.Rngs(2)))
+    given = jnp.array([0.4])
+    expected = normal.kl(*q.parameters(C), *p.parameters(given))
+    np.testing.assert_allclose(q.kl(p, C, given), expected, rtol=1e-6)
+    with pytest.raises(TypeError, match=r"KL\(Normal \|\| GaussianMixture\) has no closed form"):
+        q.kl(GaussianMixture(2, 2, rngs=nnx.Rngs(0)), C)
+    with pytest.raises(TypeError, match=r"KL\(Normal \|\| Bernoulli\) has no closed form"):
+        q.kl(Bernoulli(network(2)), C, C)

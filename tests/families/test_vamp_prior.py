@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.families.latent.vamp_prior import VampModel, VampPrior
 from genmix.nets import MLP
 
@@ -16,7 +16,7 @@ X = jnp.array([1.0, 0.0, 1.0, 1.0, 0.0])
 
 
 def posterior():
-    return FactorizedNormal(MLP(5, (6,), 4, rngs=nnx.Rngs(1)))
+    return Normal(MLP(5, (6,), 2, rngs=nnx.Rngs(1)))
 
 
 def model(**options):
@@ -28,7 +28,7 @@ def test_the_prior_is_the_mixture_of_the_posteriors():
     q = posterior()
     prior = VampPrior(q, INPUTS)
     z = jnp.array([0.3, -1.0])
-    loc, scale = jax.vmap(q.normal_parameters)(INPUTS)
+    loc, scale = jax.vmap(q.parameters)(INPUTS)
     expected = np.log(np.mean(np.prod(stats.norm.pdf(z, loc, scale), axis=1)))
     np.testing.assert_allclose(prior.log_prob(z), expected, rtol=1e-5)
     one = VampPrior(q, INPUTS[:1])
@@ -39,7 +39,7 @@ def test_draws_have_the_moments_of_the_mixture():
     """Means within 5 standard errors: false alarm 1e-6; variances within 10 %."""
     q = posterior()
     prior = VampPrior(q, INPUTS)
-    loc, scale = jax.vmap(q.normal_parameters)(INPUTS)
+    loc, scale = jax.vmap(q.parameters)(INPUTS)
     draws = np.asarray(jax.jit(jax.vmap(prior.sample))(jax.random.split(jax.random.key(0), 20_000)))
     variance = np.mean(scale**2 + loc**2, axis=0) - np.mean(loc, axis=0) ** 2
     error = np.sqrt(variance / len(draws))

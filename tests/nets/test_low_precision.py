@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from genmix import data, evaluation, objectives
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, LowPrecision, state
 from genmix.training import Plan, Player, fit
 
@@ -43,7 +43,7 @@ def test_training_reaches_the_same_likelihood():
         model = LatentVariableModel(
             prior=StandardNormal(8),
             likelihood=Bernoulli(wrap(MLP(8, (50,), (8, 8, 1), rngs=rngs))),
-            posterior=FactorizedNormal(wrap(MLP((8, 8, 1), (50,), 16, rngs=rngs))),
+            posterior=Normal(wrap(MLP((8, 8, 1), (50,), 8, rngs=rngs))),
         )
         player = Player(loss=objectives.iwae(5), optimizer=optax.adam(3e-3))
         plan = Plan(num_rounds=3000, batch_size=50, transform=data.binarize, label=None)

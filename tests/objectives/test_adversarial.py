@@ -11,7 +11,7 @@ from flax import nnx
 
 from genmix import objectives
 from genmix.divergences import gan, mmd
-from genmix.families import FactorizedNormal, Implicit, LatentVariableModel, StandardNormal
+from genmix.families import Implicit, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, state
 from genmix.objectives import Term, adversarial, comparison, distances
 from genmix.training import Game, Player, compile_rounds, start
@@ -36,8 +36,8 @@ class PairCritic(nnx.Module):
 def vae(rngs):
     return LatentVariableModel(
         prior=StandardNormal(2),
-        likelihood=FactorizedNormal(MLP(2, (8,), 6, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(3, (8,), 4, rngs=rngs)),
+        likelihood=Normal(MLP(2, (8,), 3, rngs=rngs)),
+        posterior=Normal(MLP(3, (8,), 2, rngs=rngs)),
     )
 
 

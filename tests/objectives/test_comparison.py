@@ -9,9 +9,9 @@ from flax import nnx
 from genmix.divergences import gan
 from genmix.families import (
     Bernoulli,
-    FactorizedNormal,
     Implicit,
     LatentVariableModel,
+    Normal,
     StandardNormal,
     StraightThrough,
 )
@@ -29,7 +29,7 @@ def bernoulli_vae(wrap=lambda part: part):
     return LatentVariableModel(
         prior=StandardNormal(2),
         likelihood=wrap(Bernoulli(MLP(2, (8,), 3, rngs=rngs))),
-        posterior=FactorizedNormal(MLP(3, (8,), 4, rngs=rngs)),
+        posterior=Normal(MLP(3, (8,), 2, rngs=rngs)),
     )
 
 

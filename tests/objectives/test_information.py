@@ -9,10 +9,10 @@ from flax import nnx
 from genmix import objectives
 from genmix.densities import normal
 from genmix.families import (
-    FactorizedNormal,
     Implicit,
     Independent,
     LatentVariableModel,
+    Normal,
     OneHot,
     StandardNormal,
 )
@@ -28,12 +28,12 @@ class Channel(nnx.Module):
     """x is the class, but for a flip; its predictor has one parameter."""
 
     def __init__(self, log_odds):
-        class_of = OneHot(lambda _: jnp.zeros(2))
-        flip = OneHot(lambda _: jnp.log(jnp.array([1 - NOISE, NOISE])))
+        class_of = OneHot(lambda _: jnp.zeros(2), 2)
+        flip = OneHot(lambda _: jnp.log(jnp.array([1 - NOISE, NOISE])), 2)
         sent = lambda z: z[0] * z[1][0] + z[0][::-1] * z[1][1]
         self.generator = Implicit(Independent((class_of, flip)), sent)
         self.log_odds = nnx.Param(jnp.asarray(log_odds))
-        self.predictor = OneHot(lambda x: self.log_odds * x)
+        self.predictor = OneHot(lambda x: self.log_odds * x, 2)
 
 
 def bound(log_odds):
@@ -105,8 +105,8 @@ def autoencoder():
     rngs = nnx.Rngs(0)
     return LatentVariableModel(
         prior=StandardNormal(2),
-        likelihood=FactorizedNormal(MLP(2, (4,), 6, rngs=rngs)),
-        posterior=FactorizedNormal(MLP(3, (4,), 4, rngs=rngs)),
+        likelihood=Normal(MLP(2, (4,), 3, rngs=rngs)),
+        posterior=Normal(MLP(3, (4,), 2, rngs=rngs)),
     )
 
 

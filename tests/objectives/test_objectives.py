@@ -1,3 +1,5 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +17,7 @@ from genmix.bounds import (
     weighted,
 )
 from genmix.densities import normal
-from genmix.families import Bernoulli, FactorizedNormal, LatentVariableModel, StandardNormal
+from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, state
 from genmix.objectives import Rate, Term, baselines
 from genmix.training import Game, Player, compile_rounds, start
@@ -29,7 +31,7 @@ def vae(seed=0):
     return LatentVariableModel(
         prior=StandardNormal(2),
         likelihood=Bernoulli(MLP(2, (8,), (4,), rngs=rngs)),
-        posterior=FactorizedNormal(MLP(4, (8,), 4, rngs=rngs)),
+        posterior=Normal(MLP(4, (8,), 2, rngs=rngs)),
     )
 
 
@@ -117,7 +119,7 @@ class AtPoints(linear_gaussian.Affine):
         return self.mean(cond) + self.scale * cond[1]
 
     def kl(self, prior, cond=None):
-        return normal.kl(self.mean(cond), self.scale[...], *prior.normal_parameters())
+        return normal.kl(self.mean(cond), self.scale[...], *prior.parameters())
 
 
 class OfTheFirst(linear_gaussian.Affine):
@@ -236,22 +238,23 @@ def test_terms_add_and_scale():
 class DroppedOut(nnx.Module):
     """A network with dropout and batch normalization, as the user would write it."""
 
-    def __init__(self, d_in, d_out, rngs):
+    def __init__(self, d_in, out_shape, rngs):
+        self.shape = out_shape
         self.first = nnx.Linear(d_in, 16, rngs=rngs)
         self.norm = nnx.BatchNorm(16, momentum=0.5, axis_name="batch", rngs=rngs)
         self.dropout = nnx.Dropout(0.5, rngs=rngs)
-        self.second = nnx.Linear(16, d_out, rngs=rngs)
+        self.second = nnx.Linear(16, math.prod(out_shape), rngs=rngs)
 
     def __call__(self, x):
-        return self.second(self.dropout(nnx.relu(self.norm(self.first(x)))))
+        return self.second(self.dropout(nnx.relu(self.norm(self.first(x))))).reshape(self.shape)
 
 
 def stateful_vae():
     rngs = nnx.Rngs(0)
     return LatentVariableModel(
         prior=StandardNormal(2),
-        likelihood=Bernoulli(DroppedOut(2, 4, rngs)),
-        posterior=FactorizedNormal(DroppedOut(4, 4, rngs)),
+        likelihood=Bernoulli(DroppedOut(2, (4,), rngs)),
+        posterior=Normal(DroppedOut(4, (2, 2), rngs)),
     )
 
 
@@ -284,8 +287,9 @@ def test_dropout_draws_the_same_network_for_a_sample_and_its_density():
         nnx.Linear(4, 50, rngs=rngs),
         nnx.Dropout(0.5, rngs=rngs),
         nnx.Linear(50, 4, rngs=rngs),
+        lambda h: h.reshape(2, 2),
     )
-    posterior = FactorizedNormal(nnx.Sequential(*layers))
+    posterior = Normal(nnx.Sequential(*layers))
     x = jnp.ones(4)
     for draw in (sticking_the_landing.draw, score_function.draw):
         network = state.reseeded(posterior, jax.random.key(3))

@@ -13,7 +13,7 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from genmix.families.energy.restricted_boltzmann import Binary, RestrictedBoltzmann
-from genmix.families.explicit.bernoulli import Bernoulli
+from genmix.families.explicit.conditional import Bernoulli
 from genmix.families.explicit.normalized import Normalized
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.nets import state

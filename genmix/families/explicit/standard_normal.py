@@ -21,10 +21,10 @@ class StandardNormal(nnx.Module):
         if min(self.shape, default=1) < 1:
             raise ValueError(f"shape must be positive, got {self.shape}.")
 
-    def normal_parameters(self, cond: Any = None) -> tuple[Event, Event]:
+    def parameters(self, cond: Any = None) -> normal.Parameters:
         """Means and standard deviations."""
         del cond
-        return jnp.zeros(self.shape), jnp.ones(self.shape)
+        return normal.Parameters(jnp.zeros(self.shape), jnp.ones(self.shape))
 
     def log_prob(self, x: Event, cond: Any = None) -> Float[Array, ""]:
         del cond

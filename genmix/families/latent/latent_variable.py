@@ -100,4 +100,4 @@ class LatentVariableModel(nnx.Module):
                 f"KL({type(self.posterior).__name__} || {type(self.prior).__name__}) has no closed "
                 "form here: use the sampled rate (analytic=False)."
             )
-        return self.posterior.kl(self.prior, x if cond is None else (x, cond))
+        return self.posterior.kl(self.prior, x if cond is None else (x, cond), cond)

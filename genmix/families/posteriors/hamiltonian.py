@@ -39,7 +39,7 @@ class HamiltonianModel(nnx.Module):
 
         Args:
             model: its prior and likelihood need exact densities, differentiable in z, one array.
-            reverse: density of a momentum given the pair (z, x), such as a `FactorizedNormal`.
+            reverse: density of a momentum given the pair (z, x), such as a `Normal`.
             num_leapfrog: steps of each iteration.
             num_iterations: fresh momenta, one after the other; they share `reverse`.
             step_size: at the start; it is trained.
