@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from flax import nnx
+from jaxtyping import Array, PyTree
 
 L = TypeVar("L")
 N = TypeVar("N")
@@ -23,13 +24,16 @@ class Sized(Protocol):
     @property
     def num_outputs(self) -> int | None: ...
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "Sized": ...
+    def __call__(self, x: PyTree) -> Array: ...
 
 
 @runtime_checkable
 class Wrapper(Protocol):
     """What changes a network's inputs, such as `Rescale`: it is told through it."""
 
-    network: object
+    network: Callable[..., Array]
+
+    def __call__(self, x: PyTree) -> Array: ...
 
 
 def out_shape(network: object) -> tuple[int, ...] | None:
@@ -39,7 +43,9 @@ def out_shape(network: object) -> tuple[int, ...] | None:
     return out_shape(network.network) if isinstance(network, Wrapper) else None
 
 
-def told(network: N, shape: tuple[int, ...], num_outputs: int) -> N:
+def told(
+    network: Callable[..., Array], shape: tuple[int, ...], num_outputs: int
+) -> Callable[..., Array]:
     """The network that gives [*shape, num_outputs]; itself if it cannot be told."""
     if isinstance(network, Sized):
         return network.with_outputs(shape, num_outputs)
