@@ -34,10 +34,11 @@ def join(text: str) -> None:
             ) from error
         return
     by_hand = _BY_HAND.fullmatch(text)
-    if by_hand is None or int(by_hand[2]) >= int(by_hand[3]):
+    port = 0 if by_hand is None else int(by_hand[1].rpartition(":")[2])
+    if by_hand is None or int(by_hand[2]) >= int(by_hand[3]) or not 1 <= port <= 65535:
         raise ValueError(
-            f"processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1, such as "
-            f"10.0.0.1:1234,0/2; got {text!r}."
+            f"processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1 and "
+            f"PORT from 1 to 65535, such as 10.0.0.1:1234,0/2; got {text!r}."
         )
     jax.distributed.initialize(
         by_hand[1], int(by_hand[3]), int(by_hand[2]), cluster_detection_method="deactivate"

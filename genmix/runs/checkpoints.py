@@ -25,6 +25,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
+from genmix.runs import run_directory
+
 _SCALARS = (bool, int, float, complex)
 _SEAL = "seal.txt"
 _SHOWN = 5  # differing leaves that an error lists
@@ -352,7 +354,7 @@ def _checksum(path: Path) -> int:
 
 def _read_seal(folder: Path, *, check_files: bool) -> dict[str, Any]:
     """What the seal says; a ValueError or OSError says what is damaged."""
-    checksum, _, text = (folder / _SEAL).read_text().partition("\n")
+    checksum, _, text = run_directory.read_bytes(folder / _SEAL).decode().partition("\n")
     if checksum != f"{zlib.crc32(text.encode()):08x}":
         raise ValueError(f"{_SEAL} does not match its checksum")
     record = json.loads(text)

@@ -8,13 +8,15 @@ import dataclasses
 import datetime
 import importlib.metadata
 import json
+import math
 import os
 import platform
+import re
 import socket
 import subprocess
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ import jax
 
 _CONFIG = "config.json"
 _LOCK = ".lock"
+_TEMPORARY = re.compile(r"\..+\.(\d+)\.tmp", re.ASCII)  # see `write_text`
 _SOURCE = Path(__file__).resolve().parent
 _PACKAGES = ("genmix", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -54,6 +57,7 @@ def prepare(
                 f"to start one, or pass the --out of the run."
             )
         path.mkdir(parents=True, exist_ok=True)
+        _clear_away(path)
         write_json(path / _CONFIG, new)
         return path
     if not resume:
@@ -71,9 +75,30 @@ def prepare(
             "(not even a number of steps, on which schedules depend). Resume it with its own "
             "configuration, or start a new run with another --out."
         )
+    _clear_away(path)
     if new != old:
         write_json(path / _CONFIG, new)
     return path
+
+
+def _clear_away(directory: Path) -> None:
+    """Delete what killed processes of this machine have left half written, anywhere in a run."""
+    for path in directory.rglob(".*.tmp"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found is not None and path.is_file() and not _is_running(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():  # nothing is being written now, so it is of one with the same number
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user; or no number of a process
+        return process < 2**31
+    return True
 
 
 LOCAL = ("out", "resume", "debug", "data_dir")
@@ -104,6 +129,9 @@ def default(experiment: str) -> Path:
 def write_results(directory: Path, start: float, **entries: Any) -> None:
     """Write results.json: the entries, the seconds since `start`, and what made them.
 
+    A figure that is not finite is null there, and `not_finite` says what it was: a run's figures
+    are not lost for one of them.
+
     Args:
         start: of `time.perf_counter()`.
     """
@@ -112,7 +140,33 @@ def write_results(directory: Path, start: float, **entries: Any) -> None:
         "versions": versions(),
         "git_commit": git_commit(),
     }
-    write_json(directory / "results.json", entries | made)
+    not_finite = dict(_not_finite(entries, ""))
+    reasons = {"not_finite": not_finite} if not_finite else {}
+    write_json(directory / "results.json", _nulled(entries) | reasons | made)
+
+
+def _is_not_finite(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _not_finite(entry: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(entry, Mapping):
+        for name, value in entry.items():
+            yield from _not_finite(value, f"{place}.{name}" if place else str(name))
+    elif isinstance(entry, list | tuple):
+        for i, value in enumerate(entry):
+            yield from _not_finite(value, f"{place}[{i}]")
+    elif _is_not_finite(entry):
+        error = place.endswith(("standard_error", "error"))
+        yield place, f"{entry}" + (": a standard error needs two events or more" if error else "")
+
+
+def _nulled(entry: Any) -> Any:
+    if isinstance(entry, Mapping):
+        return {name: _nulled(value) for name, value in entry.items()}
+    if isinstance(entry, list | tuple):
+        return [_nulled(value) for value in entry]
+    return None if _is_not_finite(entry) else entry
 
 
 @contextlib.contextmanager
@@ -212,6 +266,19 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def read_bytes(path: str | Path) -> bytes:
+    """All of a file, which is one: a device such as /dev/full would be read without end.
+
+    Raises:
+        ValueError: if there is something else under its name.
+        OSError: if there is nothing, or it cannot be read.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path} is no file, but a folder or a device; remove it.")
+    return path.read_bytes()
+
+
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Have an OSError name the file, which that of a write to an open file does not."""
@@ -227,7 +294,7 @@ def _dumps(obj: Any) -> str:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(read_bytes(path))
     except (ValueError, RecursionError) as error:  # not JSON, not even text, or nested without end
         raise ValueError(
             f"{path} is damaged ({error}); repair it, or start a new run with another --out."

@@ -162,7 +162,7 @@ def _as_json(value: float) -> float | str:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     """The lines of a log, without the last one if it was cut short."""
-    *texts, rest = path.read_bytes().split(b"\n")
+    *texts, rest = run_directory.read_bytes(path).split(b"\n")
     lines = []
     for number, text in enumerate(texts, start=1):
         try:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Key, PyTree
 
 from genmix import processes, sharding
-from genmix.runs import run_directory
+from genmix.runs import memory, run_directory
 from genmix.runs.checkpoints import Checkpoints
 from genmix.runs.interruption import Interrupted, Interruption
 from genmix.runs.progress import Progress
@@ -142,6 +142,7 @@ def fit(
         FloatingPointError: if a loss is not finite, or a gradient made the state so; it names the
             round, the player and the metrics or parameters. Nothing of these rounds is kept.
         Interrupted: if SIGINT or SIGTERM came; it is a KeyboardInterrupt.
+        MemoryError: if the rounds of one call would take more memory than there is.
         OSError: if the directory cannot be written to, or another process runs in it.
         ValueError: if the arguments make no sense together; it says how.
     """
@@ -291,7 +292,9 @@ class _Run:
     def _program(self, num_rounds: int, data: PyTree) -> jax.stages.Compiled:
         if num_rounds not in self._compiled:
             jitted = self._compile(num_rounds=num_rounds)
-            self._compiled[num_rounds] = jitted.lower(self.state, data).compile()
+            compiled = jitted.lower(self.state, data).compile()
+            memory.require_program(compiled, f"a call of {num_rounds} rounds")
+            self._compiled[num_rounds] = compiled
         return self._compiled[num_rounds]
 
     def _require_finite(
