@@ -20,7 +20,8 @@ import optax
 import tyro
 from flax import nnx
 
-from genmix import bounds, data, evaluation, objectives, processes, sharding
+from experiments.study.estimators import ESTIMATORS, Estimator, require_unbiased
+from genmix import data, evaluation, objectives, processes, sharding
 from genmix.data import Dataset, Stream
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -36,16 +37,6 @@ from genmix.runs import command_line, run_directory
 from genmix.training import Fit, Plan, Player, Validation, fit
 
 Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
-Estimator = Literal["reparameterized", "stl", "dreg", "weighted", "resampled", "score-function"]
-
-ESTIMATORS = {
-    "reparameterized": bounds.reparameterized.estimate,
-    "stl": bounds.sticking_the_landing.estimate,
-    "dreg": bounds.doubly_reparameterized.estimate,
-    "weighted": bounds.weighted.estimate,
-    "resampled": bounds.resampled.estimate,
-    "score-function": bounds.score_function.estimate,
-}
 LOCAL = ("out", "resume", "debug", "data_dir", "mesh", "shard_parameters", "processes")
 """Fields that change no number, so that a resumed run may have others."""
 TITLES = {"elbo": "VAE", "iwae": "IWAE", "renyi": "Rényi", "vr-max": "VR-max"}
@@ -107,8 +98,12 @@ class Config:
             self,
             counts=("k", "steps", "batch_size", "particles", "hidden", "latent", "patience"),
             positive=("learning_rate", "adam_epsilon"),
-            names=("objective",),
+            names=("objective", "k"),
         )
+        for name, k in itertools.product(self.objective, self.k):
+            require_unbiased(name, k, self.estimator)
+        if self.shard_parameters and not self.mesh:
+            raise ValueError("shard_parameters needs --mesh, over whose devices they are split.")
         if self.processes and not (self.mesh and self.out):
             raise ValueError("processes need --mesh, over the devices of all, and --out.")
 

@@ -358,7 +358,8 @@ IN_PYTHON = {
     ),
     "a process beyond the last": (
         lambda tmp: processes.join("host:1,2/2"),
-        "processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1, such as "
+        "processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1 and PORT "
+        "from 1 to 65535, such as "
         "10.0.0.1:1234,0/2; got 'host:1,2/2'.",
     ),
     # data
@@ -646,7 +647,8 @@ ON_THE_COMMAND_LINE = {
     "a host without a port": (
         iwae,
         [*TINY, "--processes", "here", "--mesh", "data=1", "--out", "{tmp}/run"],
-        "error: processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1, such as "
+        "error: processes are described as auto or HOST:PORT,I/N with I from 0 to N - 1 and PORT "
+        "from 1 to 65535, such as "
         "10.0.0.1:1234,0/2; got 'here'.",
     ),
 }

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from experiments.study.estimators import Estimator, require_unbiased
 from genmix import data
 
 Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical"]
@@ -15,7 +16,6 @@ Posterior = Literal[
 ]
 Decoder = Literal["bernoulli-mlp", "bernoulli-conv", "discretized-logistic", "made", "pixelcnn"]
 Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
-Estimator = Literal["reparameterized", "stl", "dreg", "weighted", "resampled", "score-function"]
 Adversarial = Literal["none", "data", "latent", "joint"]
 Critic = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
 
@@ -98,12 +98,7 @@ class Config:
                 f"{self.objective} of one particle is the ELBO: use --k 2 or more, or --objective "
                 "elbo."
             )
-        if self.objective != "elbo" and self.estimator == "stl":
-            remedy = "reparameterized" if self.objective == "vr-max" else "dreg"
-            raise ValueError(
-                f"stl gradients of {self.objective} are biased, since the score term that they "
-                f"drop vanishes for the ELBO alone: use --estimator {remedy}."
-            )
+        require_unbiased(self.objective, self.k, self.estimator)
         if self.sylvester is not None and self.posterior != "sylvester":
             raise ValueError(
                 f"--sylvester {self.sylvester} is a kind of --posterior sylvester, got "

@@ -10,20 +10,13 @@ from flax import nnx
 
 from experiments.grid.config import Config
 from experiments.grid.parts import build, encoder, width
-from genmix import bounds, divergences, objectives
+from experiments.study.estimators import ESTIMATORS
+from genmix import divergences, objectives
 from genmix.data import Dataset
 from genmix.nets import MLP
 from genmix.objectives import Rate, Term, adversarial, baselines, comparison, distances
 from genmix.training import Game, Player
 
-ESTIMATORS = {
-    "reparameterized": bounds.reparameterized.estimate,
-    "stl": bounds.sticking_the_landing.estimate,
-    "dreg": bounds.doubly_reparameterized.estimate,
-    "weighted": bounds.weighted.estimate,
-    "resampled": bounds.resampled.estimate,
-    "score-function": bounds.score_function.estimate,
-}
 COMPARISONS = {
     "data": comparison.data,
     "latent": comparison.latent,

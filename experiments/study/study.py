@@ -189,7 +189,7 @@ def _report(
     study: Study, config: Settings, rows: Sequence[Row], facts: Row, out: Path, start: float
 ) -> None:
     entries = {"units": study.units, **facts, "seed": config.seed, "rows": rows}
-    results.write(out, start, entries)  # first: a table may be refused
+    run_directory.write_results(out, start, **entries)  # first: a table may be refused
     for table in study.tables:
         table.show(rows, {**dataclasses.asdict(config), **facts})
     if study.note:

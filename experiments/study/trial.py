@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
+from genmix.runs import memory
 from genmix.training import Plan, Player, rounds
 from genmix.training.feed import Streams
 
@@ -47,7 +48,9 @@ def traced(
         average_decay=plan.average_decay,
         data_are_batches=is_streamed,
     )
-    return program.trace(jax.eval_shape(start, jax.random.key(0)), _shapes(examples))
+    state, shapes = jax.eval_shape(start, jax.random.key(0)), _shapes(examples)
+    memory.require(memory.size((state, shapes)), "the parameters, optimizers and data")
+    return program.trace(state, shapes)
 
 
 def _shapes(data: PyTree) -> PyTree:

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import re
 import signal
 import sys
 import time
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import iwae
@@ -154,3 +156,112 @@ def test_an_experiment_resumes_with_its_own_configuration_only(tmp_path, monkeyp
         code, error = run("--out", out, "--resume")
         assert (code, f"error: {out} is in use by process" in error) == (2, True)
     assert contents(tmp_path) == before
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Inner:
+    depth: int = 1
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """Fields of all kinds, as experiments have them."""
+
+    seed: int = 0
+    rate: float = 0.1
+    k: tuple[int, ...] = (1,)
+    out: Path | None = None
+    mesh: str | None = None
+    inner: Inner = dataclasses.field(default_factory=Inner)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--seed 99999999999999999999", "--seed must be a whole number of 64 bits, got 9999999"),
+        ("--k 1 -9223372036854775809", "--k must be a whole number of 64 bits, got -92233720"),
+        ("--inner.depth 9223372036854775808", "--inner.depth must be a whole number of 64 bits"),
+        ("--rate 1e308", "--rate must be at most 3.403e+38, got 1e+308."),
+        ("--rate -1e39", "--rate must be at most 3.403e+38, got -1e+39."),
+        ("--rate 1e-60", "--rate must be 0 or at least 1.401e-45, got 1e-60."),
+        ("--out ", "--out has an empty value: leave the option out for its default, or give one."),
+        ("--mesh ", "--mesh has an empty value: leave the option out"),
+        ("--out=", "--out has an empty value"),
+        ("--out a\x1b[2Jb", r"an argument holds control characters: 'a\x1b[2Jb'."),
+        ("--out a\nb", r"an argument holds control characters: 'a\nb'."),
+        ("--se\x07ed 1", r"an argument holds control characters: '--se\x07ed'."),
+    ],
+)
+def test_what_no_array_and_no_terminal_holds_is_refused(monkeypatch, capsys, arguments, message):
+    def main(config):
+        raise AssertionError
+
+    code, error = exit_of(monkeypatch, capsys, main, Numbers, *arguments.split(" "))
+    assert (code, error[: len("error: " + message)]) == (2, "error: " + message)
+    assert all(letter.isprintable() for letter in error.rstrip("\n"))
+
+
+def test_what_can_be_held_passes(monkeypatch):
+    seen = []
+    arguments = ["--seed", str(2**63 - 1), "--rate", "3e38", "--k", "-1", "0", "--out", "a b=ä"]
+    monkeypatch.setattr(sys, "argv", ["program", *arguments, "--inner.depth", "3", "--mesh=a="])
+    command_line.run(seen.append, Numbers)
+    expected = {"seed": 2**63 - 1, "rate": 3e38, "k": (-1, 0), "out": Path("a b=ä"), "mesh": "a="}
+    assert seen == [Numbers(**expected, inner=Inner(depth=3))]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: allocating 24480000022784 bytes."),
+            "out of memory (for an array of 24.5 TB): use smaller networks, batches or numbers of",
+        ),
+        (MemoryError("Unable to allocate 8.0 TiB"), "Unable to allocate 8.0 TiB\n"),
+        (MemoryError(), "MemoryError\n"),
+        (OverflowError("int too large"), "int too large\n"),
+    ],
+)
+def test_memory_that_cannot_be_had_is_told_in_one_line(monkeypatch, capsys, error, text):
+    def main(config):
+        raise error
+
+    code, told = exit_of(monkeypatch, capsys, main, Config)
+    assert (code, told[: len("error: " + text)]) == (2, "error: " + text)
+    assert told.count("\n") == 1
+
+
+def test_other_errors_of_devices_are_bugs(monkeypatch):
+    def main(config):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no")
+
+    monkeypatch.setattr(sys, "argv", ["program"])
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        command_line.run(main, Config)
+
+
+def test_counts_are_of_32_bits():
+    with pytest.raises(ValueError, match=r"k must be below 2\^31, got \(1, 2147483648\)"):
+        Run(k=(1, 2**31))
+    with pytest.raises(ValueError, match=r"patience must be below 2\^31, got 3000000000"):
+        Run(patience=3_000_000_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--estimator stl --k 1 5", "stl gradients of iwae are biased, .*: use --estimator dreg"),
+        ("--estimator stl --k 5 --objective vr-max", "of vr-max are biased, .* reparameterized"),
+        ("--k 2 2", r"k must name each once, got \(2, 2\)"),
+        ("--shard-parameters", "shard_parameters needs --mesh, over whose devices"),
+    ],
+)
+def test_iwae_refuses_what_would_be_silently_other(monkeypatch, capsys, arguments, message):
+    code, error = exit_of(monkeypatch, capsys, iwae.main, iwae.Config, *arguments.split())
+    assert code == 2
+    assert re.search(message, re.sub(r"[\s│]+", " ", error)), error
+
+
+def test_iwae_trains_with_stl_where_it_is_right():
+    for options in ({"k": (1,)}, {"k": (5,), "objective": ("elbo",)}):
+        assert iwae.Config(estimator="stl", **options).estimator == "stl"

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import platform
 import subprocess
@@ -11,6 +12,7 @@ import jax
 import pytest
 
 from genmix.runs import run_directory
+from genmix.runs.run_log import read_metrics
 
 CONFIG = {"steps": 100, "data": {"name": "mnist", "shape": (28, 28)}, "rate": 1e-3}
 
@@ -253,3 +255,42 @@ def test_git_commit_outside_git_or_without_git(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert run_directory.git_commit() is None
     assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_killed_process_left_is_cleared_by_the_next_start(tmp_path):
+    with subprocess.Popen(["true"]) as gone:
+        gone.wait()
+    left = [f".config.json.{gone.pid}.tmp", f"a/.samples.png.{gone.pid}.tmp"]
+    left += [f".results.json.{os.getpid()}.tmp", ".results.json.99999999999.tmp"]
+    others = [f".config.json.{os.getppid()}.tmp", ".notes.tmp", "a/config.json.1.tmp", ".x.y.tmp"]
+    (tmp_path / "a").mkdir()
+    for resume in (False, True):
+        for name in (*left, *others):
+            (tmp_path / name).touch()
+        run_directory.prepare(tmp_path, {"k": 1}, resume=resume)
+        assert not any((tmp_path / name).exists() for name in left)
+        assert all((tmp_path / name).exists() for name in others)
+        (tmp_path / left[0]).touch()
+        with pytest.raises(ValueError, match="another configuration"):
+            run_directory.prepare(tmp_path, {"k": 2}, resume=True)
+        assert (tmp_path / left[0]).exists()  # a refusal changes nothing
+
+
+def test_figures_that_are_not_finite_do_not_lose_the_others(tmp_path):
+    rows = [{"nll": 1.5, "nll_standard_error": math.nan}, {"values": (math.inf, 2)}]
+    run_directory.write_results(tmp_path, 0.0, rows=rows)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["rows"] == [{"nll": 1.5, "nll_standard_error": None}, {"values": [None, 2]}]
+    assert results["not_finite"] == {
+        "rows[0].nll_standard_error": "nan: a standard error needs two events or more",
+        "rows[1].values[0]": "inf",
+    }
+
+
+def test_a_device_is_not_read_as_a_file(tmp_path):
+    (tmp_path / "config.json").symlink_to("/dev/full")
+    with pytest.raises(ValueError, match=r"config\.json is damaged \(.* is no file, but a folder or a"):
+        run_directory.prepare(tmp_path, {"k": 1}, resume=True)
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl is no file, but a folder or a device"):
+        read_metrics(tmp_path / "metrics.jsonl")
