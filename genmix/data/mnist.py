@@ -37,13 +37,7 @@ def load_grey(name: str, data_dir: Path | None) -> Dataset:
         ValueError: if a file is damaged or of another set, or two of them do not belong together.
         FileNotFoundError: if a file is not there.
     """
-    train, test = _read(data_dir, _FOLDERS[name], "train"), _read(data_dir, _FOLDERS[name], "t10k")
-    first = _FIRST_LABELS[name]
-    if (found := tuple(train.labels[: len(first)].tolist())) != first:
-        raise ValueError(
-            f"{train.labels_path} starts with labels {found}, expected {first}: it is not the "
-            f"training part of {name}."
-        )
+    train, test = _read(data_dir, name, "train"), _read(data_dir, name, "t10k")
     if len(train.labels) <= _NUM_VALID:
         raise ValueError(
             f"{train.images_path} has {len(train.images)} images, of which the last {_NUM_VALID} "
@@ -89,10 +83,19 @@ class _Part(NamedTuple):
     labels: np.ndarray  # int32 [n]
 
 
-def _read(data_dir: Path | None, folder: str, part: str) -> _Part:
-    path = lambda kind: locate.file(data_dir, folder, f"{part}-{kind}-ubyte", may_be_gzipped=True)
-    labels_path, images_path = path("labels-idx1"), path("images-idx3")
-    labels, levels = idx.read(labels_path), idx.read(images_path)
+def _read(data_dir: Path | None, name: str, part: str) -> _Part:
+    path = lambda kind: locate.file(
+        data_dir, _FOLDERS[name], f"{part}-{kind}-ubyte", may_be_gzipped=True
+    )
+    labels_path = path("labels-idx1")
+    labels, first = idx.read(labels_path), _FIRST_LABELS[name]
+    if part == "train" and (found := tuple(labels[: len(first)].tolist())) != first:
+        raise ValueError(
+            f"{labels_path} starts with labels {found}, expected {first}: it is not the training "
+            f"part of {name}."
+        )
+    images_path = path("images-idx3")
+    levels = idx.read(images_path)
     if levels.dtype != np.uint8 or levels.ndim != 3:
         raise ValueError(
             f"{images_path} has elements of dtype {levels.dtype} and shape {levels.shape}, "

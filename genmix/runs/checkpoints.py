@@ -63,7 +63,12 @@ class Checkpoints:
             options=ocp.CheckpointManagerOptions(
                 create=False,  # a reader with a mistyped path leaves no folder behind
                 preservation_policy=self._retention,
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+                async_options=ocp.AsyncOptions(
+                    post_finalization_callback=self._seal,
+                    # Orbax's writers would wait for folders that could not be made, ten minutes,
+                    # and so would the end of the process.
+                    create_directories_asynchronously=False,
+                ),
             ),
         )
         self._refresh()

@@ -83,6 +83,7 @@ def test_images_and_labels_of_two_parts_are_refused(tmp_path, change, message, l
             {"train-labels-idx1": np.zeros((430, 2))},
             r"train-labels\S+ has .* shape \(430, 2\), exp",
         ),
+        ({"t10k-labels-idx1": np.zeros((20, 2))}, r"t10k-labels\S+ has .* shape \(20, 2\), expect"),
         ({"train-labels-idx1": np.zeros(430)}, r"starts with labels \(0, 0, 0, 0, 0\), expected"),
         ({"t10k-images-idx3": np.zeros((20, 3, 4))}, r"test images have shape \(20, 3, 4, 1\), ex"),
     ],
