@@ -13,6 +13,9 @@ from genmix import examples, sharding
 from genmix.bounds.log_weight import map_particles
 from genmix.families import weigh
 from genmix.nets import state
+from genmix.runs.progress import Progress
+
+_SHOW_AFTER = 5.0  # seconds
 
 
 class LogLikelihood(NamedTuple):
@@ -77,6 +80,36 @@ def _log_sums(
     return sharding.whole(sums)  # so that every host can read them
 
 
+def _sums_of_all(
+    key: Key[Array, ""],
+    model: Any,
+    x: PyTree,
+    num_events: int,
+    events_at_once: int,
+    num_particles: int,
+    particles_per_chunk: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    firsts, seconds = [], []
+    is_first_host = jax.process_index() == 0
+    after = _SHOW_AFTER if is_first_host else math.inf
+    with Progress("likelihood", total=num_events, unit="events", after=after) as bar:
+        for start in range(0, num_events, events_at_once):
+            # Every chunk has the same shape, so that one program serves: the last repeats events.
+            index = np.minimum(np.arange(start, start + events_at_once), num_events - 1)
+            chunk = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), x)
+            sums = _log_sums(
+                key, jnp.asarray(index), model, chunk, num_particles, particles_per_chunk
+            )
+            firsts.append(sums.first)
+            seconds.append(sums.second)
+            if start:  # the chunk before is done; this one is computed while the next is gathered
+                jax.block_until_ready(firsts[-2])
+                bar.update(start)
+        first, second = jax.device_get((firsts, seconds))
+        bar.update(num_events)
+    return np.concatenate(first)[:num_events], np.concatenate(second)[:num_events]
+
+
 def log_likelihood(
     key: Key[Array, ""],
     model: Any,
@@ -89,7 +122,8 @@ def log_likelihood(
 
     Networks are in evaluation mode. The result does not depend on how events and particles are
     chunked or laid out on devices, up to rounding. Memory is bounded by `rows_per_chunk`, the
-    number of (event, particle) pairs that are evaluated together.
+    number of (event, particle) pairs that are evaluated together. What takes longer than a few
+    seconds shows its progress on stderr.
 
     Args:
         model: any part with a density or a log-weight.
@@ -113,16 +147,7 @@ def log_likelihood(
     particles = sharding.rounded_up(min(num_particles, 500, rows_per_chunk), "particle")
     events = sharding.rounded_up(min(max(rows_per_chunk // particles, 1), num_events), "data")
     model = state.evaluating(model)
-    firsts, seconds = [], []
-    for start in range(0, num_events, events):
-        # Every chunk has the same shape, so that one program serves: the last one repeats events.
-        index = np.minimum(np.arange(start, start + events), num_events - 1)
-        chunk = jax.tree.map(lambda a, index=index: jnp.asarray(a[index]), x)
-        sums = _log_sums(key, jnp.asarray(index), model, chunk, num_particles, particles)
-        firsts.append(sums.first)
-        seconds.append(sums.second)
-    first = np.concatenate(jax.device_get(firsts))[:num_events]
-    second = np.concatenate(jax.device_get(seconds))[:num_events]
+    first, second = _sums_of_all(key, model, x, num_events, events, num_particles, particles)
     # An event that every particle calls impossible has no weights whose spread could be taken.
     possible = np.isfinite(first)
     log_ratio = np.where(possible, second, 0) - 2 * np.where(possible, first, 0)

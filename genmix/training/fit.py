@@ -292,6 +292,8 @@ class _Run:
     def _program(self, num_rounds: int, data: PyTree) -> jax.stages.Compiled:
         if num_rounds not in self._compiled:
             jitted = self._compile(num_rounds=num_rounds)
+            if self.bar is not None:
+                self.bar.tell("compiling")
             compiled = jitted.lower(self.state, data).compile()
             memory.require_program(compiled, f"a call of {num_rounds} rounds")
             self._compiled[num_rounds] = compiled

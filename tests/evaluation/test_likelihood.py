@@ -163,3 +163,17 @@ def test_independent_histogram_sums_to_one():
     np.testing.assert_allclose(np.exp(log_prob).sum(), 1.0, rtol=1e-12)
     count = np.sum(train[:, 0] == 2) + 1, np.sum(train[:, 1] == 3) + 1
     np.testing.assert_allclose(log_prob[11], np.log(count[0] / 24 * count[1] / 24), rtol=1e-12)
+
+
+def test_a_long_estimate_shows_how_far_it_is(monkeypatch, capsys):
+    part, x = StandardNormal(2), np.zeros((25, 2), np.float32)
+    estimate = lambda: log_likelihood(
+        jax.random.key(0), part, x, num_particles=1, rows_per_chunk=10
+    )
+    quiet = estimate().log_px
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("genmix.evaluation.likelihood._SHOW_AFTER", 0.0)
+    np.testing.assert_array_equal(estimate().log_px, quiet)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("likelihood  10/25  0:00:0")
+    assert lines[-1].startswith("likelihood  25/25  0:00:0")

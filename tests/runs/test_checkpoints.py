@@ -553,6 +553,29 @@ def test_an_error_of_a_save_is_raised_and_the_one_before_stays(tmp_path, caplog)
     assert caplog.records == []
 
 
+@pytest.mark.parametrize("folder", ["2.orbax-checkpoint-tmp", "state.orbax-checkpoint-tmp"])
+def test_a_folder_that_cannot_be_made_leaves_no_thread_behind(tmp_path, monkeypatch, folder):
+    """Threads that wait for the folder would keep the process from ending for many minutes."""
+    saved(tmp_path, steps=(1,))
+    mkdir = os.mkdir
+
+    def full(path, *arguments, **options):
+        if Path(path).name == folder:
+            raise OSError(28, "No space left on device", str(path))
+        mkdir(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "mkdir", full)
+    before = set(threading.enumerate())
+    checkpoints = Checkpoints(tmp_path)
+    with pytest.raises(OSError, match="could not be written to .* No space left on device"):
+        checkpoints.save(2, small(2))
+        checkpoints.wait()
+    checkpoints.close()
+    assert [t.name for t in threading.enumerate() if t not in before and not t.daemon] == []
+    with Checkpoints(tmp_path) as reader:
+        assert reader.restore(small(0))[0] == 1
+
+
 def test_closing_raises_the_error_of_the_last_save(tmp_path):
     with pytest.raises(OSError, match="no space left"), Full(tmp_path) as checkpoints:
         checkpoints.save(3, small(3))

@@ -45,6 +45,48 @@ def test_lines_where_stderr_is_no_terminal(clock, capsys):
     ]
 
 
+def test_it_says_what_goes_on_before_the_first_round(clock, capsys):
+    with progress.Progress("train", total=100) as bar:
+        bar.tell("compiling")
+        clock.now += 50.0
+        bar.update(10)
+        bar.tell("compiling")
+    assert capsys.readouterr().err.splitlines() == [
+        "train  0/100  0:00:00  compiling",
+        "train  10/100  0:00:50  - rounds/s  - left",
+        "train  10/100  0:00:50  compiling",
+    ]
+
+
+def test_what_is_short_shows_nothing(clock, capsys):
+    def run(seconds):
+        with progress.Progress("nll", total=10, unit="events", after=5.0, line_every=2.0) as bar:
+            for done in range(1, 11):
+                clock.now += seconds / 10
+                bar.update(done)
+
+    run(4.0)
+    assert capsys.readouterr().err == ""
+    run(10.0)
+    assert capsys.readouterr().err.splitlines() == [
+        "nll  5/10  0:00:05  1 events/s  0:00:05 left",
+        "nll  7/10  0:00:07  1 events/s  0:00:03 left",
+        "nll  9/10  0:00:09  1 events/s  0:00:01 left",
+        "nll  10/10  0:00:10  1 events/s  0:00:00 left",
+    ]
+
+
+def test_a_bar_within_another_shows_nothing(clock, capsys):
+    with progress.Progress("outer", total=1) as outer:
+        with progress.Progress("inner", total=1) as inner:
+            inner.tell("compiling")
+            inner.update(1)
+        outer.update(1)
+    with progress.Progress("next", total=1) as bar:
+        bar.update(1)
+    assert [line.split()[0] for line in capsys.readouterr().err.splitlines()] == ["outer", "next"]
+
+
 def test_a_last_line_tells_the_end_and_only_once(clock, capsys):
     with progress.Progress("train", total=3, line_every=10.0) as bar:
         for done in (1, 2, 3):
@@ -107,6 +149,12 @@ def test_a_bar_on_a_terminal(monkeypatch):
         bar.update(4, {"bound": -21.43})
         time.sleep(0.01)
         bar.update(10, {"bound": -20.5})
+    with progress.Progress("outer", total=10), progress.Progress("inner", total=10) as inner:
+        inner.tell("compiling")  # rich has one live display only
+    with progress.Progress("slow", total=10) as bar:
+        bar.tell("compiling")
+    assert re.search("slow.*0/10.*compiling", terminal.getvalue())
+    assert "inner" not in terminal.getvalue()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.getvalue())
     assert "train [x]" in text
     assert "━━" in text

@@ -195,3 +195,11 @@ def test_a_validation_score_that_is_nan_is_told():
         result = train(num_rounds=400, **options)
     assert len(told) == 2
     assert int(result.state.round) == 30
+
+
+def test_it_says_when_it_compiles(capsys):
+    train(num_rounds=5, rounds_per_call=5, label="vae")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("vae  0/5  0:00:0")
+    assert lines[0].endswith("  compiling")
+    assert lines[-1].startswith("vae  5/5  0:0")
