@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from experiments.study.table import Row, Table
 from genmix import processes, sharding
 from genmix.evaluation import pictures
 from genmix.runs import run_directory
+from genmix.runs.progress import Progress
 from genmix.training import Plan, Player, fit
 from genmix.training.fit import History
 
@@ -67,7 +69,11 @@ class Computation:
         """It has no history, and is computed again if the run is resumed."""
         del config
         start = time.perf_counter()
-        found = jax.block_until_ready(self.compute(directory))
+        after = 0.0 if jax.process_index() == 0 else math.inf
+        with Progress(self.name, total=1, unit="results", after=after) as bar:
+            bar.tell("computing")
+            found = jax.block_until_ready(self.compute(directory))
+            bar.update(1)
         return found, {}, time.perf_counter() - start
 
 

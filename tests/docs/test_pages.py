@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tyro
 
 DOCS = Path(__file__).parents[2] / "docs"
 BLOCK = re.compile(
@@ -65,3 +66,16 @@ def test_every_block_is_found():
     for page in ("index", "three_ideas", "write_your_own_part", "from_a_bound_to_an_experiment"):
         text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
         assert len(BLOCK.findall(text)) == text.count("```python")
+
+
+def test_the_commands_of_the_readme_work_as_pasted():
+    """They come after the one that puts Python on the path, and their options are there."""
+    text = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    activated = text.index("source .venv/bin/activate")
+    commands = list(re.finditer(r"\b(?:python|pip) (?!3)[^`\n]+", text[activated:]))
+    assert not re.search(r"^(?:python|pip) |`(?:python|pip) -?\w", text[:activated], re.MULTILINE)
+    experiments = [command[0].split() for command in commands if "-m experiments." in command[0]]
+    assert len(experiments) >= 2
+    for _, _, module, *arguments in experiments:
+        tyro.cli(importlib.import_module(module).Config, args=arguments)
+    assert all(re.match(r"python -m (?:experiments|pip)", command[0]) for command in commands)

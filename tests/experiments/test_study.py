@@ -109,7 +109,7 @@ def test_several_rows_of_one_result(tmp_path):
     assert [(row["slope"], row["final"]) for row in rows] == [(1, 1), (1, 2), (2, 1), (2, 2)]
 
 
-def test_a_computation_is_timed_and_has_no_players(tmp_path):
+def test_a_computation_is_timed_and_has_no_players(tmp_path, capsys):
     compute = lambda directory: jnp.ones(2)
     rows = run(
         tmp_path / "run",
@@ -118,6 +118,10 @@ def test_a_computation_is_timed_and_has_no_players(tmp_path):
     )
     assert rows[0]["final"] == 2.0
     assert rows[0]["seconds"] >= 0
+    first, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("sum  0/1  0:00:0")
+    assert first.endswith("  computing")
+    assert last.startswith("sum  1/1  0:00:0")
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path):
