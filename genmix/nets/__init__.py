@@ -16,6 +16,9 @@ from genmix.nets.rescale import Rescale
 from genmix.nets.row_lstm import RowLSTM
 from genmix.nets.spectral_norm import SpectralNorm, spectrally_normalized
 from genmix.nets.stepwise_made import StepwiseMADE
+from genmix.nets.time_features import TimeFeatures
+from genmix.nets.time_mlp import TimeMLP
+from genmix.nets.u_net import UNet
 
 __all__ = [
     "MADE",
@@ -35,6 +38,9 @@ __all__ = [
     "RowLSTM",
     "SpectralNorm",
     "StepwiseMADE",
+    "TimeFeatures",
+    "TimeMLP",
+    "UNet",
     "outputs",
     "spectrally_normalized",
     "state",
