@@ -1,5 +1,7 @@
 """Terms of diffusions against the bound that they estimate."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,7 +15,7 @@ from tests.families.diffusion import normal_data
 X = 0.7 * jax.random.normal(jax.random.key(5), (64,))
 
 
-def evaluated(term, model, batch=X):
+def evaluated(term, model, batch: Any = X):
     value = jax.jit(lambda key: term(model, key, batch, term.init(model)))
     return value(jax.random.key(0))
 
