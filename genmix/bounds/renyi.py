@@ -34,5 +34,12 @@ def bound(log_weights: Float[Array, " k"], alpha: float | int) -> Float[Array, "
     check_order(alpha)
     if alpha == 1:
         return elbo.bound(log_weights)
-    mean_power = jax.nn.logsumexp((1 - alpha) * log_weights) - jnp.log(log_weights.shape[0])
-    return mean_power / (1 - alpha)
+    power = 1 - alpha
+    mean_power = jax.nn.logsumexp(power * log_weights) - jnp.log(log_weights.shape[0])
+    far = mean_power / power
+    # Near alpha = 1 that is the small difference of two numbers near log k, over a small number.
+    mean = jax.lax.stop_gradient(elbo.bound(log_weights))
+    scaled = power * (log_weights - mean)
+    is_near = jnp.max(jnp.abs(scaled)) < 0.5  # False where the mean is -inf or NaN
+    excess = jnp.mean(jnp.expm1(jnp.where(is_near, scaled, 0.0)))
+    return jnp.where(is_near, mean + jnp.log1p(excess) / power, far)

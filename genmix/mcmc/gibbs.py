@@ -51,7 +51,7 @@ class Kernel:
             position = state.position
             keys = jax.random.split(key, len(self.updates))
             for update, block_key in zip(self.updates, keys, strict=True):
-                position = update(block_key, position)
+                position = target.in_precision_of(position, update(block_key, position))
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(position)]
         is_divergent = ~jnp.all(jnp.stack(finite))
         position = jax.tree.map(
@@ -62,7 +62,8 @@ class Kernel:
 
 def _with_stream(update: Callable[..., Any], stream: threefry.Stream, position: PyTree) -> PyTree:
     """An update without a typed key, of which a mapped `switch` hands copies to its branches."""
-    return update(jax.random.wrap_key_data(stream, impl="threefry2x32"), position)
+    key = jax.random.wrap_key_data(stream, impl="threefry2x32")
+    return target.in_precision_of(position, update(key, position))
 
 
 def build(updates: Sequence[Callable[..., Any]], *, scan: str = "systematic") -> Kernel:

@@ -27,13 +27,17 @@ class Kernel:
     step_size: Any
     preconditioner: Any
     num_leapfrog: int = dataclasses.field(metadata={"static": True})
+    jitter: float = dataclasses.field(metadata={"static": True})
 
     def init(self, position: PyTree) -> State:
         position = target.as_position(position)
         return State(position, *target.value_and_grad(self.logdensity_fn, position))
 
     def noise(self, state: State) -> Noise:
-        return Noise(normal=noise.like(state.position), uniform=noise.scalar())
+        uniform = {"accept": noise.scalar()}
+        if self.jitter:
+            uniform["jitter"] = noise.scalar()
+        return Noise(normal=noise.like(state.position), uniform=uniform)
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
         return self._move(noise, state, lambda f: f)
@@ -46,13 +50,20 @@ class Kernel:
         return self._move(noise, states, lambda f: jax.vmap(f, in_axes=axis, out_axes=axis))
 
     def _move(self, noise: Noise, state: State, over: Callable) -> tuple[State, Info]:
-        new, momentum = self.trajectory(state, noise.normal, over)
+        step_size = over(self.jittered)(noise.uniform)
+        new, momentum = self.trajectory(state, noise.normal, step_size, over)
         return over(_accept)(noise, state, new, momentum)
 
+    def jittered(self, uniform: dict[str, Array]) -> Array:
+        """The step size of one trajectory."""
+        if not self.jitter:
+            return self.step_size
+        return self.step_size * (1 + self.jitter * (2 * uniform["jitter"] - 1))
+
     def trajectory(
-        self, state: State, momentum: PyTree, over: Callable = lambda f: f
+        self, state: State, momentum: PyTree, step_size: Array, over: Callable = lambda f: f
     ) -> tuple[State, PyTree]:
-        """Where num_leapfrog steps lead: the state there, and the momentum.
+        """Where num_leapfrog steps of step_size lead: the state there, and the momentum.
 
         Momentum is in the coordinates in which it is standard normal. Inside, the log-density
         itself is not needed, so it is evaluated at the end alone.
@@ -61,29 +72,29 @@ class Kernel:
             over: maps a function of one chain over those that there are.
         """
 
-        def kick(momentum, grad, fraction):
+        def kick(momentum, grad, size):
             slope = preconditioner.apply_transpose(self.preconditioner, grad)
-            return jax.tree.map(lambda p, g: p + fraction * self.step_size * g, momentum, slope)
+            return jax.tree.map(jnp.add, momentum, preconditioner.apply(size, slope))
 
-        def drift(position, momentum):
+        def drift(position, momentum, size):
             step = preconditioner.apply(self.preconditioner, momentum)
-            return jax.tree.map(lambda x, v: x + self.step_size * v, position, step)
+            return jax.tree.map(jnp.add, position, preconditioner.apply(size, step))
 
-        def begin(state, momentum):
-            return state.position, kick(momentum, state.logdensity_grad, 0.5)
+        def begin(state, momentum, size):
+            return state.position, kick(momentum, state.logdensity_grad, 0.5 * size)
 
-        def leapfrog(position, momentum):
-            position = drift(position, momentum)
+        def leapfrog(position, momentum, size):
+            position = drift(position, momentum, size)
             _, grad = target.value_and_grad(self.logdensity_fn, position)
-            return position, kick(momentum, grad, 1.0)
+            return position, kick(momentum, grad, size)
 
-        def end(position, momentum):
-            new = self.init(drift(position, momentum))
-            return new, kick(momentum, new.logdensity_grad, 0.5)
+        def end(position, momentum, size):
+            new = self.init(drift(position, momentum, size))
+            return new, kick(momentum, new.logdensity_grad, 0.5 * size)
 
-        carry = over(begin)(state, momentum)
-        step = lambda _, carry: over(leapfrog)(*carry)
-        return over(end)(*jax.lax.fori_loop(0, self.num_leapfrog - 1, step, carry))
+        carry = over(begin)(state, momentum, step_size)
+        step = lambda _, carry: over(leapfrog)(*carry, step_size)
+        return over(end)(*jax.lax.fori_loop(0, self.num_leapfrog - 1, step, carry), step_size)
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         return self.move(noise.draw(key, self.noise(state)), state)
@@ -95,33 +106,41 @@ def build(
     num_leapfrog: int,
     *,
     inverse_mass: Float[ArrayLike, "..."] | None = None,
+    jitter: float = 0.2,
 ) -> Kernel:
-    """Hamiltonian Monte Carlo with num_leapfrog steps of step_size.
+    """Hamiltonian Monte Carlo with num_leapfrog steps of about step_size.
 
-    A proposal whose energy is more than 1000 nats above the start counts as divergent.
+    Each trajectory has a step size of its own, uniform within the share `jitter` of step_size to
+    either side: trajectories of one length would bring a normal target back to where it was if
+    they are near a multiple of half its period. A proposal whose energy is more than 1000 nats
+    above the start counts as divergent.
 
     Args:
         inverse_mass: best the target's covariance: its diagonal [d] or all of it [d, d], for the d
             numbers of a position in the order of `ravel_pytree`; None for the identity.
+        jitter: from 0, where all trajectories are alike, to below 1.
 
     Raises:
-        ValueError: if step_size is not positive, num_leapfrog < 1 or inverse_mass not positive
-            definite.
+        ValueError: if step_size is not positive, num_leapfrog < 1, inverse_mass not positive
+            definite or jitter not in [0, 1).
 
-    Source: Neal (2011), arXiv:1206.1901, sections 2.3, 3 and 4.1.
+    Source: Neal (2011), arXiv:1206.1901, sections 2.3, 3 (in 3.3 a jitter of 0.2) and 4.1.
     """
     target.require_positive("step_size", step_size)
     if num_leapfrog < 1:
         raise ValueError(f"num_leapfrog must be at least 1, got {num_leapfrog}.")
+    if not 0 <= jitter < 1:
+        raise ValueError(f"jitter must be at least 0 and below 1, got {jitter}.")
     tril = preconditioner.factor("inverse_mass", inverse_mass)
-    return Kernel(target.as_pytree(logdensity_fn), jnp.asarray(step_size), tril, num_leapfrog)
+    size = jnp.asarray(step_size)
+    return Kernel(target.as_pytree(logdensity_fn), size, tril, num_leapfrog, float(jitter))
 
 
 def _accept(noise: Noise, state: State, new: State, momentum: PyTree) -> tuple[State, Info]:
     log_ratio = new.logdensity - state.logdensity
     log_ratio += _kinetic(noise.normal) - _kinetic(momentum)
     log_ratio = jnp.where(log_ratio < -_MAX_ENERGY_ERROR, jnp.nan, log_ratio)
-    return metropolis_hastings.accept(noise.uniform, log_ratio, new, state)
+    return metropolis_hastings.accept(noise.uniform["accept"], log_ratio, new, state)
 
 
 def _kinetic(momentum: PyTree) -> Array:

@@ -37,7 +37,9 @@ class Kernel:
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         proposal_key, accept_key = jax.random.split(key)
-        new = self._state(*self.draw(proposal_key))
+        position, log_proposal = self.draw(proposal_key)
+        position = target.in_precision_of(state.position, position)
+        new = self._state(position, jnp.asarray(log_proposal, state.log_proposal.dtype))
         log_ratio = new.logdensity - state.logdensity + state.log_proposal - new.log_proposal
         uniform = jax.random.uniform(accept_key)
         moved, info = metropolis_hastings.accept(uniform, log_ratio, new, state)

@@ -41,7 +41,8 @@ class Kernel:
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
         new, half, slope = propose(self, noise.normal, state)
         new_slope = preconditioner.apply_transpose(self.preconditioner, new.logdensity_grad)
-        back = jax.tree.map(lambda n, g, h: n + half * (g + h), noise.normal, slope, new_slope)
+        kick = preconditioner.apply(half, jax.tree.map(jnp.add, slope, new_slope))
+        back = jax.tree.map(jnp.add, noise.normal, kick)
         log_ratio = new.logdensity - state.logdensity + _half_square(noise.normal)
         log_ratio -= _half_square(back)
         return metropolis_hastings.accept(noise.uniform, log_ratio, new, state)
@@ -82,7 +83,8 @@ def propose(kernel: Any, normal: PyTree, state: State) -> tuple[State, Array, Py
     """
     half = jnp.sqrt(0.5 * kernel.step_size)
     slope = preconditioner.apply_transpose(kernel.preconditioner, state.logdensity_grad)
-    step = jax.tree.map(lambda g, n: 2 * half * (half * g + n), slope, normal)
+    drift = preconditioner.apply(half, slope)
+    step = preconditioner.apply(2 * half, jax.tree.map(jnp.add, drift, normal))
     step = preconditioner.apply(kernel.preconditioner, step)
     return kernel.init(jax.tree.map(jnp.add, state.position, step)), half, slope
 

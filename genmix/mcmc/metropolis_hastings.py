@@ -72,7 +72,8 @@ class Kernel:
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         proposal_key, accept_key = jax.random.split(key)
-        new = self.init(self.sample(proposal_key, state.position))
+        proposal = self.sample(proposal_key, state.position)
+        new = self.init(target.in_precision_of(state.position, proposal))
         log_ratio = new.logdensity - state.logdensity
         if self.log_prob is not None:
             back = self.log_prob(state.position, new.position)

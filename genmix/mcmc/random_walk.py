@@ -32,7 +32,8 @@ class Kernel:
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
         step = preconditioner.apply(self.preconditioner, noise.normal)
-        position = jax.tree.map(lambda x, s: x + self.step_size * s, state.position, step)
+        step = preconditioner.apply(self.step_size, step)
+        position = jax.tree.map(jnp.add, state.position, step)
         new = State(position, target.value(self.logdensity_fn, position))
         log_ratio = new.logdensity - state.logdensity
         return metropolis_hastings.accept(noise.uniform, log_ratio, new, state)

@@ -121,7 +121,7 @@ def add_batch(
     def one(mean, within, between, first, second, centre):
         batch_mean = centre + first / batch_size
         delta = batch_mean - mean
-        new_mean = mean + delta / count
+        new_mean = mean + delta / count.astype(delta.dtype)
         within = within + jnp.maximum(second - first**2 / batch_size, 0.0)
         return new_mean, within, between + delta * (batch_mean - new_mean)
 

@@ -61,6 +61,19 @@ def as_position(position: PyTree, *, real: bool = True) -> Any:
     return position
 
 
+def in_precision_of(position: PyTree, new: PyTree) -> PyTree:
+    """A new position whose real numbers have as many bits as those of the position.
+
+    With x64 on, a user's `jax.random.normal` is of another precision than a position in float32.
+    """
+
+    def one(old, new):
+        is_real = all(jnp.issubdtype(jnp.result_type(a), jnp.floating) for a in (old, new))
+        return jnp.asarray(new, old.dtype) if is_real else new
+
+    return jax.tree.map(one, position, new)
+
+
 def value(logdensity_fn: LogDensity, position: PyTree) -> Float[Array, ""]:
     """The log-density at a position.
 

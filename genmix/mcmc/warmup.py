@@ -224,7 +224,8 @@ def factor(spread: Spread) -> Array:
     floor = 1e-3 * (1 - weight)
     if estimate.ndim == 1:
         return jnp.sqrt(weight * estimate + floor)
-    return jnp.linalg.cholesky(weight * estimate + floor * jnp.eye(len(estimate)))
+    identity = jnp.eye(len(estimate), dtype=estimate.dtype)
+    return jnp.linalg.cholesky(weight * estimate + floor * identity)
 
 
 def widen(tril: Array, shape: tuple[int, ...]) -> Array:
@@ -239,4 +240,6 @@ def widen(tril: Array, shape: tuple[int, ...]) -> Array:
         )
     if tril.ndim == len(shape):
         return tril
-    return jnp.broadcast_to(tril, shape) if len(shape) == 1 else jnp.eye(shape[0]) * tril
+    if len(shape) == 1:
+        return jnp.broadcast_to(tril, shape)
+    return jnp.eye(*shape, dtype=tril.dtype) * tril

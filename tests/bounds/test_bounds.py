@@ -1,3 +1,4 @@
+import decimal
 import functools
 import itertools
 import math
@@ -32,6 +33,31 @@ def test_renyi_contains_the_others():
         renyi.bound(LOG_WEIGHTS, 1 - 1e-3), elbo.bound(LOG_WEIGHTS), rtol=0.1
     )
     np.testing.assert_allclose(renyi.bound(LOG_WEIGHTS, -500.0), 0.25, atol=0.01)
+
+
+@pytest.mark.parametrize("distance", [1e-12, -1e-9, 1e-6, -1e-6, 1e-4, -1e-2, 0.1])
+def test_renyi_near_the_elbo_does_not_cancel(distance):
+    """In float32, with its two derivatives, against exact decimals; it once was off by 0.24."""
+    log_weights = np.random.default_rng(0).normal(-90, 3, 64).astype(np.float32)
+    alpha = 1 + distance
+    with decimal.localcontext(prec=60):
+        power = 1 - decimal.Decimal(alpha)
+        powers = [(power * decimal.Decimal(float(w))).exp() for w in log_weights]
+        expected = float((sum(powers) / 64).ln() / power)
+        shares = np.array([float(p / sum(powers)) for p in powers])
+    bound = functools.partial(renyi.bound, alpha=alpha)
+    np.testing.assert_allclose(bound(jnp.asarray(log_weights)), expected, rtol=2e-7)
+    np.testing.assert_allclose(jax.grad(bound)(jnp.asarray(log_weights)), shares, rtol=2e-6)
+    curvature = jnp.diag(jax.hessian(bound)(jnp.asarray(log_weights)))
+    np.testing.assert_allclose(curvature, (1 - alpha) * shares * (1 - shares), rtol=1e-5, atol=1e-9)
+
+
+def test_renyi_near_the_elbo_off_the_support():
+    """An empty particle weighs nothing below alpha = 1, and all at and above it."""
+    log_weights = jnp.array([-jnp.inf, 0.0])
+    np.testing.assert_allclose(renyi.bound(log_weights, 0.999), -1000 * np.log(2), rtol=1e-6)
+    assert renyi.bound(log_weights, 1 + 1e-6) == renyi.bound(log_weights, 1) == -jnp.inf
+    assert jnp.isnan(renyi.bound(jnp.array([jnp.nan, 0.0]), 1 - 1e-6))
 
 
 def test_renyi_falls_with_its_order():

@@ -93,6 +93,8 @@ def build(name, target):
             return mala.build(target, 0.4, covariance=COVARIANCE)
         case "hmc":
             return hmc.build(target, 0.45, 3)
+        case "hmc much jitter":
+            return hmc.build(target, 0.45, 3, jitter=0.9)
         case "hmc one leapfrog":
             return hmc.build(target, 0.6, 1)
         case "hmc diagonal":
@@ -108,7 +110,7 @@ def build(name, target):
 
 NAMES = [
     *("random_walk", "random_walk dense", "mala", "mala dense", "metropolis_hastings"),
-    *("hmc", "hmc one leapfrog", "hmc diagonal", "hmc dense", "independent"),
+    *("hmc", "hmc much jitter", "hmc one leapfrog", "hmc diagonal", "hmc dense", "independent"),
 ]
 
 
@@ -133,6 +135,21 @@ def negated(uniform, log_ratio, new, old, accept=metropolis_hastings.accept):
 def test_a_broken_acceptance_is_found_out(monkeypatch, name, accept):
     monkeypatch.setattr(metropolis_hastings, "accept", accept)
     chains, _ = moved(build(name, make_target()))
+    assert p_value(chains.state.position) < 1e-4
+
+
+def test_a_jitter_that_knows_where_the_chain_is_is_found_out(monkeypatch):
+    """Step sizes may be random, but not follow the position: here small ones where it is low."""
+
+    def move(self, noise, states, axis):
+        share = jax.nn.sigmoid(states.position[0]) if axis == -1 else None
+        assert share is not None, "this target's chains lie last"
+        over = lambda f: jax.vmap(f, in_axes=axis, out_axes=axis)
+        new, momentum = self.trajectory(states, noise.normal, self.step_size * share, over)
+        return over(hmc._accept)(noise, states, new, momentum)
+
+    monkeypatch.setattr(hmc.Kernel, "move_all", move)
+    chains, _ = moved(hmc.build(make_target(), 0.9, 3))
     assert p_value(chains.state.position) < 1e-4
 
 
@@ -297,7 +314,7 @@ def test_mala_is_hmc_with_one_leapfrog_step():
     target = make_target()
     start = exact_draws(jax.random.key(3))[:64]
     ends = []
-    for kernel in (hmc.build(target, 0.6, 1), mala.build(target, 0.18)):
+    for kernel in (hmc.build(target, 0.6, 1, jitter=0.0), mala.build(target, 0.18)):
         chains = mcmc.start(jax.random.key(4), kernel, start)
         ends.append(mcmc.advance(chains, kernel, num_steps=5)[0].state.position)
     np.testing.assert_allclose(*ends, rtol=2e-5, atol=2e-5)
@@ -307,8 +324,8 @@ def test_hmc_trajectories_come_back():
     """Reversible: the end with its momentum reversed leads to the start."""
     kernel = hmc.build(make_target(), 0.3, 7, inverse_mass=COVARIANCE)
     state = kernel.init(jnp.array([0.3, -1.0]))
-    end, momentum = kernel.trajectory(state, jnp.array([0.5, -0.2]))
-    back, momentum = kernel.trajectory(end, -momentum)
+    end, momentum = kernel.trajectory(state, jnp.array([0.5, -0.2]), kernel.step_size)
+    back, momentum = kernel.trajectory(end, -momentum, kernel.step_size)
     np.testing.assert_allclose(back.position, state.position, atol=1e-5)
     np.testing.assert_allclose(momentum, [-0.5, 0.2], atol=1e-5)
 

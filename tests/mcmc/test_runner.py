@@ -242,6 +242,53 @@ def test_warmup_finds_acceptance_and_covariance(covariance):
         assert diagnostics.ess_mean(draws.position[:, :, 1]) > 1000
 
 
+def test_warm_hmc_mixes_on_a_normal_target():
+    """At the step size that warm-up finds, 20 steps of one size lead to -x, and 40 back to x."""
+    kernel = hmc.build(lambda x: -0.5 * jnp.sum(x**2), 0.1, 20)
+    chains = mcmc.start(jax.random.key(1), kernel, jax.random.normal(jax.random.key(1), (4, 10)))
+    chains, warm, _ = warmup.run(chains, kernel, num_steps=400, target_acceptance=0.8)
+    _, draws = mcmc.sample(chains, warm, num_draws=500)
+    assert np.max(diagnostics.r_hat(draws.position)) < 1.02
+    assert np.min(diagnostics.ess_bulk(draws.position**2)) > 500
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda f: random_walk.build(f, 0.5, covariance=np.eye(3)),
+        lambda f: mala.build(f, 0.5),
+        lambda f: langevin.build(f, 0.5, covariance=np.ones(3)),
+        lambda f: hmc.build(f, np.float64(0.5), 3),
+        lambda f: metropolis_hastings.build(f, lambda key, x: x + jax.random.normal(key, (3,))),
+        lambda f: gibbs.build([lambda key, x: 0.5 * x + jax.random.normal(key, (3,))]),
+    ],
+    ids=["random walk", "mala", "langevin", "hmc", "metropolis_hastings", "gibbs"],
+)
+def test_positions_keep_their_precision(build):
+    """With x64 on, step sizes, covariances and a user's noise are of twice the bits."""
+    kernel = build(lambda x: -0.5 * jnp.sum(x**2 * np.arange(1.0, 4.0)))
+    chains = mcmc.start(jax.random.key(0), kernel, jnp.ones((4, 3), jnp.float32))
+    chains, draws = mcmc.sample(chains, kernel, num_draws=3)
+    assert draws.position.dtype == jnp.float32
+    assert np.all(np.std(draws.position, axis=(0, 1)) > 0.1)
+    _, moments = mcmc.summarize(chains, kernel, num_batches=4, batch_size=2)
+    assert moments.mean().dtype == jnp.float32
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("covariance", ["diagonal", "dense"])
+def test_warmup_keeps_the_precision_of_positions(covariance):
+    kernel = hmc.build(lambda x: -0.5 * jnp.sum(x**2 / np.array([1.0, 4.0])), 0.3, 3)
+    chains = mcmc.start(jax.random.key(0), kernel, jnp.ones((16, 2), jnp.float32))
+    chains, warm, _ = warmup.run(
+        chains, kernel, num_steps=100, target_acceptance=0.8, covariance=covariance
+    )
+    assert chains.state.position.dtype == warm.preconditioner.dtype == jnp.float32
+    _, draws = mcmc.sample(chains, warm, num_draws=100)
+    np.testing.assert_allclose(np.var(draws.position, axis=(0, 1)), [1, 4], rtol=0.3)
+
+
 def test_windows_cover_the_middle_and_end():
     for num_steps in (20, 100, 1000, 5000):
         in_window, is_end = warmup.windows(num_steps)
@@ -275,6 +322,33 @@ def test_draws_go_to_arviz():
     posterior = inference_data.from_draws(draws)["posterior"]
     np.testing.assert_array_equal(posterior["a"].values, draws.position["a"])
     np.testing.assert_array_equal(posterior["b"].values, draws.position["b"])
+
+
+def draws_of(**position):
+    return mcmc.Draws(position, {})
+
+
+def test_nested_draws_go_to_arviz_by_their_paths():
+    x = np.arange(16.0).reshape(2, 8)
+    posterior = inference_data.from_draws(draws_of(a={"b": x, "c": (x + 1, x + 2)}))["posterior"]
+    assert sorted(posterior.data_vars) == ["a.b", "a.c.0", "a.c.1"]
+    np.testing.assert_array_equal(posterior["a.c.1"].values, x + 2)
+    posterior = inference_data.from_draws(draws_of(**{"a/b": x}))["posterior"]
+    np.testing.assert_array_equal(posterior["a.b"].values, x)
+
+
+@pytest.mark.parametrize(
+    ("position", "message"),
+    [
+        ({"draw": 1, "b": 1}, r"\['draw'\] are names that ArviZ gives to axes"),
+        ({"chain": 1}, r"\['chain'\] are names that ArviZ gives to axes"),
+        ({"a.b": 1, "a": {"b": 1}}, r"a name of its own, got \['a.b'\] twice"),
+    ],
+)
+def test_draws_that_arviz_would_lose_are_refused(position, message):
+    position = jax.tree.map(lambda _: np.ones((2, 8)), position)
+    with pytest.raises(ValueError, match=message):
+        inference_data.from_draws(draws_of(**position))
 
 
 def edge(x):
@@ -331,6 +405,11 @@ def nothing(x):
         (lambda: langevin.build(nothing, np.nan), ValueError, r"step_size must be positive"),
         (lambda: hmc.build(nothing, np.inf, 3), ValueError, r"step_size must be positive"),
         (lambda: hmc.build(nothing, 0.1, 0), ValueError, r"num_leapfrog must be at least 1"),
+        (
+            lambda: hmc.build(nothing, 0.1, 3, jitter=1.0),
+            ValueError,
+            r"jitter must be at least 0 and below 1, got 1\.0",
+        ),
         (
             lambda: hmc.build(nothing, 0.1, 3, inverse_mass=np.array([1.0, 0.0])),
             ValueError,
