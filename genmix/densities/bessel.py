@@ -70,9 +70,13 @@ def ratio(order: float, x: Float[ArrayLike, "*d"]) -> tuple[Float[Array, "*d"], 
     ratio_of_sums = (1 + _series(order + 1, small_x)) / (1 + _series(order, small_x))
     series = small_x * ratio_of_sums / (2 * (order + 1))
     r = jnp.hypot(order, large_x)
-    correction = _debye_sum(_W, order, r) / (r * _debye_sum(_U, order, r))
-    debye = large_x * (1 / (r + order) + correction)
-    one_minus_debye = order * (1 + order / (r + large_x)) / (r + order) - large_x * correction
+    # Halves, since a sum may be beyond the largest float, and ratios, since 1 / r may be below the
+    # smallest and a product beyond the largest.
+    correction = large_x / r * (_debye_sum(_W, order, r) / _debye_sum(_U, order, r))
+    half_sum = 0.5 * r + 0.5 * order
+    debye = 0.5 * large_x / half_sum + correction
+    share = 0.5 * order / (0.5 * r + 0.5 * large_x)
+    one_minus_debye = 0.5 * order / half_sum * (1 + share) - correction
     return jnp.where(is_small, series, debye), jnp.where(is_small, 1 - series, one_minus_debye)
 
 
@@ -81,14 +85,15 @@ def _log_reduced(order: float, x: Array) -> Array:
     small_x, large_x, is_small = _split(order, x)
     series = jnp.log1p(_series(order, small_x)) - small_x
     r = jnp.hypot(order, large_x)
-    above = large_x * (large_x / (r + order))  # r - order
+    above = large_x * (0.5 * large_x / (0.5 * r + 0.5 * order))  # r - order
     # lgamma(order + 1) less its Stirling formula, whose terms cancel those of the expansion at 0.
     constant = math.lgamma(order + 1) + order - 0.5 * math.log(2 * math.pi)
     debye = jnp.log(_debye_sum(_U, order, r)) - 0.5 * jnp.log(r)
     if order > 0:
         constant -= order * math.log(order)
         debye -= order * jnp.log1p(above / (2 * order))
-    debye += constant - order * (large_x + above) / (r + large_x)  # the last: r - order - x
+    share = (0.5 * large_x + 0.5 * above) / (0.5 * r + 0.5 * large_x)
+    debye += constant - order * share  # the last: r - order - x, of halves that do not overflow
     return jnp.where(is_small, series, debye)
 
 

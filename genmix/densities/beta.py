@@ -1,7 +1,9 @@
 """The beta distribution on [0, 1], of density proportional to x**(a - 1) * (1 - x)**(b - 1).
 
 Floats are sparse near 1: where b < 1 puts mass there, use 1 - x with a and b exchanged.
-At large a + b the terms of `entropy` and `kl` cancel, in float32 to 1 nat at a = b = 1e6.
+At large a + b the terms of `log_prob`, `entropy` and `kl` cancel, in float32 to 1 nat at a = b =
+1e6; where a + b, times the logarithm of a or b, is beyond the largest float (3e38 in float32) they
+are NaN.
 """
 
 import jax

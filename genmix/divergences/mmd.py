@@ -83,5 +83,15 @@ def _kernels(x: Array, y: Array, kernel: Kernel) -> tuple[Array, Array, Array]:
         )
     x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
     # Differences, not |a|^2 + |b|^2 - 2 a.b, which cancels far from the origin.
-    between = lambda a, b: kernel(jnp.sum((a[:, None] - b[None]) ** 2, axis=-1))
+    between = lambda a, b: kernel(_squared_distances(a, b))
     return between(x, x), between(y, y), between(x, y)
+
+
+def _squared_distances(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+    """Of all pairs; inf, with zero gradient, where that of two finite events overflows."""
+    difference = a[:, None] - b[None]
+    is_finite = lambda x: jnp.all(jnp.isfinite(x), axis=-1)
+    is_far = jnp.sum(difference**2, axis=-1) == jnp.inf
+    is_far &= is_finite(a)[:, None] & is_finite(b)[None]
+    near = jnp.where(is_far[..., None], 0.0, difference)
+    return jnp.where(is_far, jnp.inf, jnp.sum(near**2, axis=-1))

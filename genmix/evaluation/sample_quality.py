@@ -16,7 +16,7 @@ from genmix.evaluation import classifier as classifiers
 from genmix.evaluation.classifier import Classifier
 from genmix.nets import state
 
-Features = Float[np.ndarray, "_ features"]
+Features = Float[np.ndarray, "_ _"]
 Probabilities = Float[np.ndarray, "_ classes"]
 
 
@@ -118,8 +118,14 @@ def frechet_distance(a: Features, b: Features) -> float:
     The squared 2-Wasserstein distance of two normals with these moments; for small samples of one
     distribution it is well above 0.
 
+    Raises:
+        ValueError: if a or b has fewer than two rows, or a number that is not finite, or they
+            differ in features.
+
     Source: Heusel et al. (2017), arXiv:1706.08500, equation 6.
     """
+    a, b = _table("a", a, least=2), _table("b", b, least=2)
+    _require_alike(a, b)
     means = np.mean(a, axis=0), np.mean(b, axis=0)
     first, second = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b))
     root = _square_root(first)
@@ -137,17 +143,25 @@ def _square_root(matrix: np.ndarray) -> np.ndarray:
 def inception_score(probabilities: Probabilities) -> float:
     """exp E KL(p(y | x) || p(y)): between 1 and the number of classes.
 
+    Raises:
+        ValueError: if there are no rows, or a number is not finite.
+
     Source: Salimans et al. (2016), arXiv:1606.03498, section 4.
     """
+    probabilities = _table("probabilities", probabilities)
     return math.exp(float(np.mean(_kl(probabilities, np.mean(probabilities, axis=0)))))
 
 
 def mode_score(probabilities: Probabilities, real_marginal: Float[np.ndarray, " classes"]) -> float:
     """Inception score times exp -KL(p(y) || p*(y)), with the shares p* of classes in real data.
 
+    Raises:
+        ValueError: if there are no rows, or a number is not finite.
+
     Source: Che et al. (2017), arXiv:1612.02136, section 4.1.1, in the form of Xu et al. (2018),
     arXiv:1806.07755, section 2.
     """
+    probabilities = _table("probabilities", probabilities)
     marginal = np.mean(probabilities, axis=0)
     return inception_score(probabilities) * math.exp(-float(_kl(marginal, real_marginal)))
 
@@ -166,7 +180,9 @@ def precision_and_recall(
     An event is among others if it is no further from one of them than that one's k-th neighbour.
 
     Raises:
-        ValueError: if there are not more events than neighbours.
+        ValueError: if there are not more events than neighbours, a number is not finite, or the
+            events differ in features.
+
     Source: Kynkäänniemi et al. (2019), arXiv:1904.06991, equation 1.
     """
     if min(len(real), len(fake)) <= num_neighbours:
@@ -174,6 +190,8 @@ def precision_and_recall(
             f"{num_neighbours} neighbours need more events, got {len(real)} real and {len(fake)} "
             "fake ones."
         )
+    real, fake = _table("real", real), _table("fake", fake)
+    _require_alike(real, fake)
     across = _squared_distances(fake, real)
     radius = lambda x: np.sort(_squared_distances(x, x), axis=1)[:, num_neighbours]
     precision = np.mean(np.any(across <= radius(real)[None, :], axis=1))
@@ -184,6 +202,24 @@ def precision_and_recall(
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     squares = np.sum(a**2, axis=1)[:, None] + np.sum(b**2, axis=1)[None, :]
     return np.maximum(squares - 2 * a @ b.T, 0)
+
+
+def _table(name: str, rows: ArrayLike, *, least: int = 1) -> np.ndarray:
+    rows = np.asarray(rows)
+    if rows.ndim != 2 or len(rows) < least:
+        raise ValueError(f"{name} must be a table of at least {least} rows, got {rows.shape}.")
+    is_wild = ~np.all(np.isfinite(rows), axis=1)
+    if np.any(is_wild):
+        raise ValueError(
+            f"{name} must be finite, and {np.sum(is_wild)} of {len(rows)} rows are not: leave them "
+            "out, and say how many they were."
+        )
+    return rows
+
+
+def _require_alike(a: np.ndarray, b: np.ndarray) -> None:
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"both must have as many features, got {a.shape[1]} and {b.shape[1]}.")
 
 
 class Modes(NamedTuple):
@@ -205,9 +241,14 @@ def modes(
 ) -> Modes:
     """How a sample covers the modes of a mixture of round normals.
 
+    Raises:
+        ValueError: if there are no samples.
+
     Source: Srivastava et al. (2017), arXiv:1705.07761, section 4.1.
     """
     samples, centres = np.asarray(samples, np.float64), np.asarray(centres, np.float64)
+    if not len(samples):
+        raise ValueError("samples must hold at least one event, got none.")
     distances = np.linalg.norm(samples[:, None] - centres[None], axis=-1)
     good = np.min(distances, axis=1) < 3 * scale
     counts = np.bincount(np.argmin(distances, axis=1)[good], minlength=len(centres))

@@ -34,10 +34,8 @@ class Kernel:
         return State(position, *target.value_and_grad(self.logdensity_fn, position))
 
     def noise(self, state: State) -> Noise:
-        uniform = {"accept": noise.scalar()}
-        if self.jitter:
-            uniform["jitter"] = noise.scalar()
-        return Noise(normal=noise.like(state.position), uniform=uniform)
+        shared = noise.scalar() if self.jitter else ()
+        return Noise(noise.like(state.position), noise.scalar(), shared)
 
     def move(self, noise: Noise, state: State) -> tuple[State, Info]:
         return self._move(noise, state, lambda f: f)
@@ -50,15 +48,11 @@ class Kernel:
         return self._move(noise, states, lambda f: jax.vmap(f, in_axes=axis, out_axes=axis))
 
     def _move(self, noise: Noise, state: State, over: Callable) -> tuple[State, Info]:
-        step_size = over(self.jittered)(noise.uniform)
+        step_size = self.step_size
+        if self.jitter:
+            step_size = step_size * (1 + self.jitter * (2 * noise.shared - 1))
         new, momentum = self.trajectory(state, noise.normal, step_size, over)
-        return over(_accept)(noise, state, new, momentum)
-
-    def jittered(self, uniform: dict[str, Array]) -> Array:
-        """The step size of one trajectory."""
-        if not self.jitter:
-            return self.step_size
-        return self.step_size * (1 + self.jitter * (2 * uniform["jitter"] - 1))
+        return over(_accept)(noise.normal, noise.uniform, state, new, momentum)
 
     def trajectory(
         self, state: State, momentum: PyTree, step_size: Array, over: Callable = lambda f: f
@@ -72,29 +66,30 @@ class Kernel:
             over: maps a function of one chain over those that there are.
         """
 
-        def kick(momentum, grad, size):
+        def kick(momentum, grad, fraction):
             slope = preconditioner.apply_transpose(self.preconditioner, grad)
-            return jax.tree.map(jnp.add, momentum, preconditioner.apply(size, slope))
+            change = preconditioner.apply(fraction * step_size, slope)
+            return jax.tree.map(jnp.add, momentum, change)
 
-        def drift(position, momentum, size):
-            step = preconditioner.apply(self.preconditioner, momentum)
-            return jax.tree.map(jnp.add, position, preconditioner.apply(size, step))
+        def drift(position, momentum):
+            change = preconditioner.apply(self.preconditioner, momentum)
+            return jax.tree.map(jnp.add, position, preconditioner.apply(step_size, change))
 
-        def begin(state, momentum, size):
-            return state.position, kick(momentum, state.logdensity_grad, 0.5 * size)
+        def begin(state, momentum):
+            return state.position, kick(momentum, state.logdensity_grad, 0.5)
 
-        def leapfrog(position, momentum, size):
-            position = drift(position, momentum, size)
+        def leapfrog(position, momentum):
+            position = drift(position, momentum)
             _, grad = target.value_and_grad(self.logdensity_fn, position)
-            return position, kick(momentum, grad, size)
+            return position, kick(momentum, grad, 1.0)
 
-        def end(position, momentum, size):
-            new = self.init(drift(position, momentum, size))
-            return new, kick(momentum, new.logdensity_grad, 0.5 * size)
+        def end(position, momentum):
+            new = self.init(drift(position, momentum))
+            return new, kick(momentum, new.logdensity_grad, 0.5)
 
-        carry = over(begin)(state, momentum, step_size)
-        step = lambda _, carry: over(leapfrog)(*carry, step_size)
-        return over(end)(*jax.lax.fori_loop(0, self.num_leapfrog - 1, step, carry), step_size)
+        carry = over(begin)(state, momentum)
+        step = lambda _, carry: over(leapfrog)(*carry)
+        return over(end)(*jax.lax.fori_loop(0, self.num_leapfrog - 1, step, carry))
 
     def step(self, key: Key[Array, ""], state: State) -> tuple[State, Info]:
         return self.move(noise.draw(key, self.noise(state)), state)
@@ -110,10 +105,10 @@ def build(
 ) -> Kernel:
     """Hamiltonian Monte Carlo with num_leapfrog steps of about step_size.
 
-    Each trajectory has a step size of its own, uniform within the share `jitter` of step_size to
-    either side: trajectories of one length would bring a normal target back to where it was if
-    they are near a multiple of half its period. A proposal whose energy is more than 1000 nats
-    above the start counts as divergent.
+    Each transition draws its step size, the same one for all chains, uniformly within the share
+    `jitter` of step_size to either side: trajectories of one length would return on a normal target
+    to where they began, if that length is near a multiple of half its period. A proposal whose
+    energy is more than 1000 nats above the start counts as divergent.
 
     Args:
         inverse_mass: best the target's covariance: its diagonal [d] or all of it [d, d], for the d
@@ -136,11 +131,13 @@ def build(
     return Kernel(target.as_pytree(logdensity_fn), size, tril, num_leapfrog, float(jitter))
 
 
-def _accept(noise: Noise, state: State, new: State, momentum: PyTree) -> tuple[State, Info]:
+def _accept(
+    start: PyTree, uniform: Array, state: State, new: State, momentum: PyTree
+) -> tuple[State, Info]:
     log_ratio = new.logdensity - state.logdensity
-    log_ratio += _kinetic(noise.normal) - _kinetic(momentum)
+    log_ratio += _kinetic(start) - _kinetic(momentum)
     log_ratio = jnp.where(log_ratio < -_MAX_ENERGY_ERROR, jnp.nan, log_ratio)
-    return metropolis_hastings.accept(noise.uniform["accept"], log_ratio, new, state)
+    return metropolis_hastings.accept(uniform, log_ratio, new, state)
 
 
 def _kinetic(momentum: PyTree) -> Array:

@@ -101,3 +101,18 @@ def test_bad_order_is_an_error(order):
         bessel.log_bessel_i(order, 1.0)
     with pytest.raises(ValueError, match="order must be finite and at least 0, got"):
         bessel.ratio(order, 1.0)
+
+
+@pytest.mark.parametrize("order", [0.0, 0.5, 3.0, 1e20])
+@pytest.mark.parametrize("x", [1e20, 1e38, 3.4e38])
+def test_arguments_near_the_largest_float(order, x):
+    """In float32 as in float64, where nothing comes near an overflow; the ratio was 0 at 1e38."""
+    with jax.enable_x64(True):
+        expected = float(bessel.log_reduced(order, x)), float(bessel.log_bessel_i(order, x))
+        ratios = [float(ratio) for ratio in bessel.ratio(order, x)]
+    single = jnp.float32(x)
+    np.testing.assert_allclose(bessel.log_reduced(order, single), expected[0], rtol=2e-6)
+    np.testing.assert_allclose(bessel.log_bessel_i(order, single), expected[1], rtol=2e-6)
+    np.testing.assert_allclose(bessel.ratio(order, single), ratios, rtol=2e-6, atol=1e-37)
+    slope = jax.grad(lambda x: bessel.log_bessel_i(order, x))(single)
+    np.testing.assert_allclose(slope, ratios[0] + order / x, rtol=2e-6)

@@ -99,3 +99,20 @@ def test_far_from_the_origin_nothing_cancels():
 def test_what_makes_no_sense_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("scale", [1e19, 1e30, 1.5e38])
+@pytest.mark.parametrize("kernel", [mmd.rbf(1.0, 2.0), mmd.imq(1.0, 2.0)], ids=["rbf", "imq"])
+def test_events_so_far_that_squares_overflow_have_no_gradient(scale, kernel):
+    """The limit: a kernel of 0 between different events, so 2 * 2 / 3 for three events each."""
+    x = scale * jnp.array([[0.5, 1.0], [1.0, 0.2], [-0.3, -1.0]])
+    value, gradient = jax.value_and_grad(lambda x: mmd.biased(x, -x, kernel))(x)
+    np.testing.assert_allclose(value, 4 / 3, rtol=1e-6)
+    np.testing.assert_array_equal(gradient, 0.0)
+    near = x[:2] / scale
+    value, gradient = jax.value_and_grad(lambda x: mmd.unbiased(x, near, kernel))(x)
+    assert np.isfinite(value)
+    np.testing.assert_array_equal(gradient, 0.0)
+    assert np.isnan(mmd.biased(x.at[0, 0].set(jnp.inf), -x, kernel)), (
+        "an infinite event is no limit"
+    )

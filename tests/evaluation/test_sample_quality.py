@@ -102,6 +102,31 @@ def test_a_cached_classifier_is_not_taken_for_another(tmp_path):
         make(labels, num_steps=2)
 
 
+WILD = np.where(np.eye(5, 3) * [0, 1, 0], np.nan, RNG.normal(size=(5, 3)))
+TAME = RNG.normal(size=(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda q: q.frechet_distance(TAME[:1], TAME),
+            r"a must be a table of at least 2 rows, got",
+        ),
+        (lambda q: q.frechet_distance(TAME, WILD), "b must be finite, and 1 of 5 rows are not"),
+        (lambda q: q.frechet_distance(TAME, TAME[:, :2]), "as many features, got 3 and 2"),
+        (lambda q: q.inception_score(WILD), "probabilities must be finite, and 1 of 5 rows"),
+        (lambda q: q.inception_score(TAME[:0]), r"probabilities must be a table of at least 1 row"),
+        (lambda q: q.mode_score(WILD, TAME[0]), "probabilities must be finite"),
+        (lambda q: q.precision_and_recall(TAME, WILD), "fake must be finite"),
+        (lambda q: q.modes(TAME[:0], TAME, 1.0), "samples must hold at least one event"),
+    ],
+)
+def test_figures_of_no_samples_or_wild_ones_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(sample_quality)
+
+
 def test_mistakes_are_refused():
     judge = Classifier((8, 8, 1), 3, rngs=nnx.Rngs(0))
     real, part = jnp.zeros((5, 8, 8, 1)), StandardNormal((8, 8, 1))

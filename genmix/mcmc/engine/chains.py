@@ -22,6 +22,7 @@ from jaxtyping import Array, Key, PyTree, UInt32
 
 from genmix.mcmc import record
 from genmix.mcmc.engine import noise, threefry
+from genmix.mcmc.engine.noise import Noise
 
 _BLOCK_BYTES = 2**20  # noise that is drawn at once stays in a core's cache
 _MOST_BYTES = 2**28  # and beyond this is drawn for two steps
@@ -195,8 +196,8 @@ def _randomness(
     if hasattr(kernel, "noise") and hasattr(kernel, "move"):
         one = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), chains.state)
         spec = kernel.noise(one)
-        total = noise.size(spec)
-        if total * num_chains >= 2**32:
+        total = noise.size((spec.normal, spec.uniform))
+        if total * num_chains + noise.size(spec.shared) > 2**32:
             raise ValueError(
                 f"{num_chains} chains of {total} random numbers a step are more than the counter "
                 "can number (2**32): run fewer chains at once."
@@ -210,7 +211,8 @@ def _randomness(
         if hasattr(kernel, "move_all"):
             move = partial(kernel.move_all, axis=axis)
         else:
-            move = jax.vmap(kernel.move, in_axes=axis, out_axes=axis)
+            each = Noise(axis, axis, None)
+            move = jax.vmap(kernel.move, in_axes=(each, axis), out_axes=axis)
         return draw, at, move, 4 * total * num_chains
 
     key = jax.random.wrap_key_data(chains.stream, impl="threefry2x32")

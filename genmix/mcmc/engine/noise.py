@@ -16,10 +16,15 @@ from genmix.mcmc.engine import threefry
 
 
 class Noise(NamedTuple):
-    """Pytrees of standard normal and of uniform [0, 1) numbers, or of their shapes and types."""
+    """Pytrees of standard normal and of uniform [0, 1) numbers, or of their shapes and types.
+
+    `shared` are uniform numbers that all chains see alike, for what a loop over a transition's
+    steps keeps a scalar in.
+    """
 
     normal: PyTree = ()
     uniform: PyTree = ()
+    shared: PyTree = ()
 
 
 def scalar() -> jax.ShapeDtypeStruct:
@@ -32,16 +37,17 @@ def like(position: PyTree) -> PyTree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), position)
 
 
-def size(spec: Noise) -> int:
-    """Numbers that one transition takes."""
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(spec))
+def size(tree: PyTree) -> int:
+    """Numbers that there are; those of one chain are `spec.normal` and `spec.uniform`."""
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def draw(key: Key[Array, ""], spec: Noise) -> Noise:
     """Noise of one transition."""
     first = jnp.zeros(1, jnp.uint32)
     drawn = at(block(threefry.stream(key), first, first, spec), spec, jnp.int32(0))
-    return jax.tree.map(lambda a: a[0], drawn)
+    one = jax.tree.map(lambda a: a[0], (drawn.normal, drawn.uniform))
+    return Noise(*one, drawn.shared)
 
 
 def block(
@@ -56,16 +62,18 @@ def block(
 
     The first step of a pair, 2 * pair, has the real parts and the second the imaginary ones: see
     `at`. A number depends on the stream, the step, the chain's index and its place in the spec; not
-    on which others are drawn with it.
+    on which others are drawn with it. Shared numbers, [pairs, ...], count from the other end.
     """
-    total = size(spec)
+    total = size((spec.normal, spec.uniform))
 
-    def numbers(generate: Any, specs: PyTree, first: int) -> PyTree:
+    def numbers(
+        generate: Any, specs: PyTree, first: int, index: Array, chains_last: bool
+    ) -> PyTree:
         leaves, structure = jax.tree.flatten(specs)
         if not leaves:
             return specs
         sizes = [math.prod(leaf.shape) for leaf in leaves]
-        place = first + jnp.arange(sum(sizes), dtype=jnp.uint32)
+        place = np.uint32(first) + jnp.arange(sum(sizes), dtype=jnp.uint32)
         start = index * np.uint32(total)
         low = place[:, None] + start[None, :] if chains_last else start[:, None] + place[None, :]
         low = jnp.broadcast_to(low, pairs.shape + low.shape)
@@ -79,10 +87,12 @@ def block(
             shaped.append(part.reshape(shape))
         return jax.tree.unflatten(structure, shaped)
 
-    num_normal = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(spec.normal))
+    nobody = jnp.zeros(1, jnp.uint32)
+    shared = numbers(threefry.uniforms, spec.shared, 2**32 - size(spec.shared), nobody, False)
     return Noise(
-        numbers(threefry.normals, spec.normal, 0),
-        numbers(threefry.uniforms, spec.uniform, num_normal),
+        numbers(threefry.normals, spec.normal, 0, index, chains_last),
+        numbers(threefry.uniforms, spec.uniform, size(spec.normal), index, chains_last),
+        jax.tree.map(lambda a: jnp.squeeze(a, 1), shared),
     )
 
 

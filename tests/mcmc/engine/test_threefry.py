@@ -96,6 +96,24 @@ def test_noise_is_of_its_distributions_and_has_no_repeats():
     assert [leaf.shape for leaf in jax.tree.leaves(one)] == [(2, 3), (), (2,)]
 
 
+def test_shared_noise_is_one_for_all_chains():
+    spec = SPEC._replace(shared=jax.ShapeDtypeStruct((2,), jnp.dtype("float32")))
+    pairs = jnp.arange(400, dtype=jnp.uint32)
+    steps = jnp.arange(2 * pairs.size, dtype=jnp.int32)
+
+    def drawn(pairs, num_chains, chains_last):
+        chains = jnp.arange(num_chains, dtype=jnp.uint32)
+        block = noise.block(data(), pairs, chains, spec, chains_last=chains_last)
+        return jax.vmap(lambda step: noise.at(block, spec, step))(steps[: 2 * pairs.size])
+
+    few, many = drawn(pairs, 1, False), drawn(pairs[2:4], 7, True)
+    assert few.shared.shape == (800, 2)
+    np.testing.assert_array_equal(many.shared, few.shared[4:8])
+    assert stats.kstest(np.ravel(few.shared), "uniform").pvalue > 1e-4
+    assert len(np.unique(np.concatenate([few.shared.ravel(), few.uniform.ravel()]))) > 3150
+    assert noise.draw(key(), spec).shared.shape == (2,)
+
+
 PAIRS = threefry.normals, threefry.uniforms
 
 
