@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 LogJoint = Callable[[PyTree], Float[Array, ""]]
@@ -142,9 +143,11 @@ def draw(
                 f"{type(part).__name__} proposes for a joint density, and none is known here: use "
                 "it as the posterior of a LatentVariableModel, or a part with sample_and_log_prob."
             )
-        return part.propose(key, log_joint, *cond)
+        z, log_q = part.propose(key, log_joint, *cond)
+        return z, one_number(log_q, part, "propose")
     if isinstance(part, Reparameterized):
-        return part.sample_and_log_prob(key, *cond)
+        z, log_q = part.sample_and_log_prob(key, *cond)
+        return z, one_number(log_q, part, "sample_and_log_prob")
     return constant_draw(part, key, *cond)
 
 
@@ -169,7 +172,25 @@ def constant_draw(
     """A draw without gradient, and its log-density, in nats, with one."""
     # A copy draws, since dropout counters may advance: the density must see the same network.
     z = jax.lax.stop_gradient(held(part).sample(key, *cond))
-    return z, part.log_prob(z, *cond)
+    return z, one_number(part.log_prob(z, *cond), part, "log_prob")
+
+
+def one_number(value: Any, part: Any, method: str) -> Array:
+    """What a method says of one event, which a weight can have as a term only if it is a number.
+
+    An array would broadcast against other terms or particles, and train in silence.
+
+    Raises:
+        ValueError: naming the part and the method, if it is not one number.
+    """
+    value = jnp.asarray(value)
+    if value.shape:
+        raise ValueError(
+            f"{type(part).__name__}.{method} must give one number for one event, got "
+            f"{value.dtype}{list(value.shape)}: sum over the event's entries, as jnp.sum(log_prob) "
+            "does."
+        )
+    return value
 
 
 P = TypeVar("P")

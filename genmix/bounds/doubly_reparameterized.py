@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds import elbo, iwae, reparameterized, sticking_the_landing
 from genmix.bounds.log_weight import Draw, Estimate, Weigh, map_particles, particles
-from genmix.capabilities import require_log_prob
+from genmix.capabilities import one_number, require_log_prob
 
 Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
 
@@ -49,7 +49,7 @@ def draw(factor: Float[Array, ""]) -> Draw:
         fixed = jax.tree.map(jax.lax.stop_gradient, posterior)
         z, _ = reparameterized.draw(posterior, key, _scale_gradient(cond, inverse))
         z = _scale_gradient(z, factor)
-        return z, fixed.log_prob(z, cond)
+        return z, one_number(fixed.log_prob(z, cond), posterior, "log_prob")
 
     return scaled
 

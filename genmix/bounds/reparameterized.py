@@ -6,7 +6,7 @@ from typing import Any
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Estimate, Weigh, particles
-from genmix.capabilities import require_reparameterized
+from genmix.capabilities import one_number, require_reparameterized
 
 
 def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Float[Array, ""]]:
@@ -14,9 +14,11 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
 
     Raises:
         TypeError: if the posterior has no `sample_and_log_prob`.
+        ValueError: if its log-density is not one number.
     """
     require_reparameterized(posterior)
-    return posterior.sample_and_log_prob(key, cond)
+    z, log_q = posterior.sample_and_log_prob(key, cond)
+    return z, one_number(log_q, posterior, "sample_and_log_prob")
 
 
 def estimate(

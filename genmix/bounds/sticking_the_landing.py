@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds import reparameterized
 from genmix.bounds.log_weight import Estimate, Weigh, particles
-from genmix.capabilities import require_log_prob
+from genmix.capabilities import one_number, require_log_prob
 
 
 def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Float[Array, ""]]:
@@ -24,7 +24,7 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
     # Copied before the draw, which may advance dropout's counters: both must see the same network.
     fixed = jax.tree.map(jax.lax.stop_gradient, posterior)
     z, _ = reparameterized.draw(posterior, key, cond)
-    return z, fixed.log_prob(z, cond)
+    return z, one_number(fixed.log_prob(z, cond), posterior, "log_prob")
 
 
 def estimate(

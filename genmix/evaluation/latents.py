@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from genmix.families.latent.latent_variable import LatentVariableModel
@@ -22,7 +23,7 @@ def _posterior_means(
         while isinstance(part, LatentVariableModel):
             key, layer_key = jax.random.split(key)
             x = part.encode(layer_key, x)
-            zs.append(jnp.reshape(x, -1))
+            zs.append(ravel_pytree(x)[0])
             part = part.prior
         return zs
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import ExactDensity, draw, require_weighted
+from genmix.capabilities import ExactDensity, draw, one_number, require_weighted
 
 
 @runtime_checkable
@@ -31,7 +31,7 @@ def terms(
     require_weighted(part, "density of x")
     exact = isinstance(part, ExactDensity)
     value = part.log_prob(x, cond) if exact else part.log_weight(key, x, cond)
-    value = jnp.asarray(value)
+    value = one_number(value, part, "log_prob" if exact else "log_weight")
     return Terms(value, jnp.zeros(0, value.dtype), jnp.zeros(0, value.dtype))
 
 
