@@ -81,7 +81,7 @@ def test_images_and_labels_of_two_parts_are_refused(tmp_path, change, message, l
         ),
         (
             {"train-labels-idx1": np.zeros((430, 2))},
-            r"train-labels\S+ has .* shape \(430, 2\), exp",
+            r"train-labels\S+ starts with labels \(\[",
         ),
         ({"t10k-labels-idx1": np.zeros((20, 2))}, r"t10k-labels\S+ has .* shape \(20, 2\), expect"),
         ({"train-labels-idx1": np.zeros(430)}, r"starts with labels \(0, 0, 0, 0, 0\), expected"),
