@@ -24,6 +24,7 @@ from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 from genmix.evaluation.log_partition import LogPartition, log_partition
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
 from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
+from genmix.evaluation.standard_error import standard_error
 
 __all__ = [
     "Annealing",
@@ -56,4 +57,5 @@ __all__ = [
     "sample_quality",
     "sandwich",
     "sandwich_of_simulated",
+    "standard_error",
 ]

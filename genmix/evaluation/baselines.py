@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from genmix.data.dataset import Dataset
 from genmix.evaluation.bits_per_dim import bits_per_dim
+from genmix.evaluation.standard_error import standard_error
 
 
 def independent_bernoulli(
@@ -74,11 +75,10 @@ def _require_one_shape(train: np.ndarray, x: np.ndarray) -> None:
 
 def row(model: str, log_px: Float[np.ndarray, " n"]) -> dict[str, Any]:
     """A table's row: the NLL in nats, with its standard error over the events."""
-    error = np.std(log_px, ddof=1) / np.sqrt(len(log_px))
     return {
         "model": model,
         "nll": float(-np.mean(log_px)),
-        "nll_standard_error": float(error),
+        "nll_standard_error": standard_error(log_px),
     }
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix import examples
+from genmix.evaluation.standard_error import standard_error
 from genmix.families import weigh
 from genmix.nets import state
 
@@ -29,7 +30,7 @@ class Elbo(NamedTuple):
     def standard_error(self) -> float:
         """Standard error of `elbo`, over events and with the Monte Carlo error that is in them."""
         values = self.log_likelihood - np.sum(self.rates, axis=1)
-        return float(np.std(values, ddof=1) / math.sqrt(len(values)))
+        return standard_error(values)
 
     @property
     def rate(self) -> float:

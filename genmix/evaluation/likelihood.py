@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from genmix import examples, sharding
 from genmix.bounds.log_weight import map_particles
+from genmix.evaluation.standard_error import standard_error
 from genmix.families import weigh
 from genmix.nets import state
 from genmix.runs.progress import Progress
@@ -37,7 +38,7 @@ class LogLikelihood(NamedTuple):
     @property
     def standard_error(self) -> float:
         """Standard error of `nll`, over events and with the Monte Carlo error that is in them."""
-        return float(np.std(self.log_px, ddof=1) / math.sqrt(len(self.log_px)))
+        return standard_error(self.log_px)
 
 
 class _Sums(NamedTuple):

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from genmix.densities import normal
+from genmix.evaluation.standard_error import standard_error
 
 Rows = Float[ArrayLike, "_ ..."]
 
@@ -70,5 +71,5 @@ def evaluate(
     score = functools.partial(log_density, samples)
     best = max(bandwidths, key=lambda h: float(np.mean(score(valid, h))))
     log_px = score(x, best)
-    error = float(np.std(log_px, ddof=1) / np.sqrt(len(log_px)))
+    error = standard_error(log_px)
     return Parzen(float(np.mean(log_px)), error, float(best))

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Key, PyTree
 from genmix.capabilities import ExactDensity, Samples, sample
 from genmix.evaluation.elbo import elbo
 from genmix.evaluation.likelihood import log_likelihood
+from genmix.evaluation.standard_error import standard_error
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.mcmc import annealed_importance, bridge, hmc
 from genmix.nets import state
@@ -30,9 +31,7 @@ class Bound(NamedTuple):
     @property
     def standard_error(self) -> float:
         """Of the mean, over the events."""
-        if len(self.values) < 2:
-            return math.nan
-        return float(np.std(self.values, ddof=1) / math.sqrt(len(self.values)))
+        return standard_error(self.values)
 
 
 class Sandwich(NamedTuple):

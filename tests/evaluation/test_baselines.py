@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genmix.evaluation import baselines
+from genmix.evaluation import Bound, Elbo, LogLikelihood, baselines, standard_error
 
 BINARY = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
 
@@ -33,6 +33,21 @@ def test_what_they_are_fitted_to_must_be_on_the_support(wrong):
         baselines.independent_bernoulli(train, BINARY)
     with pytest.raises(ValueError, match="train must hold whole numbers from 0 to 15, got values"):
         baselines.independent_histogram(train, BINARY, num_levels=16)
+
+
+def test_one_event_has_no_standard_error(recwarn):
+    one = np.array([-1.5])
+    assert baselines.row("one", one)["nll"] == 1.5
+    errors = [
+        baselines.row("one", one)["nll_standard_error"],
+        LogLikelihood(one, one, 1).standard_error,
+        Elbo(one, one[:, None]).standard_error,
+        Bound(one).standard_error,
+        standard_error(np.zeros(0)),
+    ]
+    np.testing.assert_array_equal(errors, np.nan)
+    np.testing.assert_allclose(standard_error(np.array([1.0, 2.0, 4.0])), np.sqrt(7 / 9))
+    assert len(recwarn) == 0
 
 
 def test_events_must_have_one_shape():
