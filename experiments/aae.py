@@ -12,22 +12,21 @@ import dataclasses
 import functools
 import math
 import operator
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import divergences
 from genmix.data import grey
 from genmix.data.grey import Images
-from genmix.evaluation import classifier, clustering, pictures, sample_quality
+from genmix.evaluation import clustering, pictures, sample_quality
 from genmix.families import (
     Autoencoder,
     Deterministic,
@@ -39,67 +38,41 @@ from genmix.families import (
 )
 from genmix.nets import MLP, ConvEncoder, Joined, state
 from genmix.objectives import Term, adversarial, autoencoding, comparison, distances
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Game, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Game, Player
 
 Model = Literal["deterministic", "gaussian", "universal", "semi-supervised", "clustering"]
+MODELS: tuple[Model, ...] = get_args(Model)
 CATEGORICAL = ("semi-supervised", "clustering")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """The first three models are encoders; the others split z into a class and a style."""
 
-    model: tuple[Model, ...] = (
-        "deterministic",
-        "gaussian",
-        "universal",
-        "semi-supervised",
-        "clustering",
-    )
+    model: study.Each[Model] = MODELS
     dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the digits need none."""
-    scale: float = 0.1
+    scale: study.Positive = 0.1
     """Standard deviation of a pixel given z, for images in [0, 1]."""
-    latent: int = 8
+    latent: study.Count = 8
     """Dimensions of z."""
-    style: int = 5
+    style: study.Count = 5
     """Dimensions of the style beside a class: few, so that the class is needed."""
-    clusters: int = 16
+    clusters: study.Count = 16
     """Of the clustering model."""
-    labels: int = 100
+    labels: study.Count = 100
     """Of the semi-supervised model, as many of each class, drawn at random by the seed."""
-    noise: int = 8
+    noise: study.Count = 8
     """Dimensions of the noise that the universal encoder is given."""
-    hidden_pixels: float = 0.2
+    hidden_pixels: Annotated[float, study.Rule(lambda v: 0 <= v < 1, "be in [0, 1)")] = 0.2
     """Share of pixels that are hidden in training: of labelled images, or of all in clustering."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the hidden layers; 200 for the digits, 256 for larger images."""
-    steps: int = 5000
-    batch_size: int = 100
-    learning_rate: float = 1e-3
-    """At the start; it falls to zero along a cosine."""
-    samples: int = 2000
-    """Drawn for the table, at least 4."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/aae/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-
-    def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("latent", "style", "clusters", "labels", "noise", "hidden", "steps"),
-            positive=("scale", "learning_rate"),
-            names=("model",),
-            at_least={"samples": 4},  # for 3 neighbours
-        )
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
-        if not 0 <= self.hidden_pixels < 1:
-            raise ValueError(f"hidden_pixels must be in [0, 1), got {self.hidden_pixels}.")
+    batch_size: Annotated[int, study.Rule(lambda v: v >= 2, "be at least 2 for an MMD")] = 100
+    samples: Annotated[int, study.at_least(4)] = 2000  # for 3 neighbours
+    """Drawn for the table."""
 
 
 class ClassAndStyle(nnx.Module):
@@ -203,8 +176,7 @@ def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
 
 
 def players(config: Config, name: str, source: Images) -> list[Player]:
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    adam = optax.adam(learning_rate, b1=0.5)
+    adam = optax.adam(config.falling(), b1=0.5)
     losses, encoder = divergences.gan.non_saturating, ("autoencoder.posterior",)
     against: list[Term] = []
     regularization: list[Term] = []
@@ -248,21 +220,8 @@ def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
     return jnp.asarray(source.train[chosen], jnp.float32), jax.nn.one_hot(labels[chosen], classes)
 
 
-def train(config: Config, name: str, source: Images, directory: Path) -> Fit:
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        rounds_per_call=max(config.steps // 20, 1),
-        directory=directory,
-        resume=config.resume,
-        label=name,
-    )
-    x, game = jnp.asarray(source.train, jnp.float32), build(config, name, source)
-    return fit(jax.random.key(config.seed), game, players(config, name, source), x, plan)
-
-
 def evaluate(
-    config: Config, name: str, source: Images, model: Autoencoder, judge: classifier.Classifier
+    config: Config, name: str, source: Images, model: Autoencoder, judge: study.Judge
 ) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit; MMD of 1,000 of them."""
     loss_key, mmd_key, draw_key = jax.random.split(jax.random.key(config.seed + 1), 3)
@@ -287,7 +246,7 @@ def evaluate(
             error = float(np.mean(test != source.labels[1]))
         figures["test_error"] = error
     images = means(draw_key, model, config.samples)
-    return figures | sample_quality.of_images(judge, images, source.test)._asdict()
+    return figures | sample_quality.of_images(judge.classifier, images, source.test)._asdict()
 
 
 def means(key: jax.Array, model: Autoencoder, num_samples: int) -> jax.Array:
@@ -300,7 +259,7 @@ def save_pictures(
     config: Config, out: Path, source: Images, models: dict[str, Autoencoder]
 ) -> None:
     """A row of ten samples for each model; for a class, a column: ten styles, one a row."""
-    key = jax.random.key(config.seed)
+    key = config.key
     rows = [means(jax.random.clone(key), model, 10) for model in models.values()]
     pictures.save_samples(out / "samples.png", jnp.concatenate(rows))
     for name in set(CATEGORICAL) & models.keys():
@@ -315,63 +274,59 @@ def save_pictures(
         )
 
 
-def print_table(config: Config, rows: list[dict[str, Any]], accuracy: float) -> None:
-    title = (
-        f"{config.dataset}: test images in nats; samples seen by a classifier of accuracy "
-        f"{accuracy:.1%}"
+def columns() -> dict[str, study.Column]:
+    mmd = lambda row: " / ".join(f"{v:.3f}" for name, v in row.items() if name.endswith("_mmd"))
+    return {
+        "model": "{model}",
+        "log p(x|z)": "{reconstruction:.2f}",
+        "MMD": mmd,
+        "error": lambda row: f"{row['test_error']:.1%}" if "test_error" in row else "",
+        "purity": lambda row: (
+            f"{row['purity']:.1%} of {row['clusters_used']}" if "purity" in row else ""
+        ),
+        "MODE": "{mode_score:.2f}",
+        "Fréchet": "{frechet:.1f}",
+        "s": "{train_seconds:.0f}",
+    }
+
+
+def experiment(config: Config) -> study.Study:
+    source = grey.load_images(config.dataset, config.data_dir)
+    judge = study.judge_of(config, source)
+    variant = lambda name: study.Variant(
+        name=name,
+        row={"model": name},
+        build=lambda: build(config, name, source),
+        players=players(config, name, source),
+        data=np.asarray(source.train, np.float32),
+        plan=config.plan(reports=20),
     )
-    columns = ("log p(x|z)", "MMD", "error", "purity", "MODE", "Fréchet", "s")
-    table = Table("model", *columns, title=title)
-    for row in rows:
-        number = lambda name, form, row=row: format(row[name], form) if name in row else ""
-        mmd = " / ".join(f"{v:.3f}" for name, v in row.items() if name.endswith("_mmd"))
-        purity = f"{row['purity']:.1%} of {row['clusters_used']}" if "purity" in row else ""
-        table.add_row(
-            row["model"],
-            f"{row['reconstruction']:.2f}",
-            mmd,
-            number("test_error", ".1%"),
-            purity,
-            f"{row['mode_score']:.2f}",
-            f"{row['frechet']:.1f}",
-            f"{row['train_seconds']:.0f}",
-        )
-    Console().print(table)
-    Console().print(
+    trained = lambda result: state.evaluating(result.model.autoencoder)
+
+    def draw(out: Path, found: Sequence[study.Result]) -> None:
+        save_pictures(config, out, source, {it.name: trained(it) for it in found})
+
+    title = (
+        "{dataset}: test images in nats; samples seen by a classifier of accuracy "
+        "{classifier_accuracy:.1%}"
+    )
+    note = (
         f"MMD: of latents, or of class / style; semi-supervised: {config.labels} labels; "
         "clustering: clusters are named by most of their training images"
+    )
+    return study.Study(
+        variants=[variant(name) for name in config.model],
+        measure=lambda it: evaluate(config, it.name, source, trained(it), judge(it.out)),
+        draw=draw,
+        tables=[study.Table(title, columns())],
+        note=note,
+        facts=lambda out: {"dataset": config.dataset, "classifier_accuracy": judge(out).accuracy},
+        units="nats per image, of a density on [0, 1] a pixel; shares of 1; seconds",
     )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    source = grey.load_images(config.dataset, config.data_dir)
-    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
-    if "semi-supervised" in config.model:
-        labelled(config, source)  # so that nothing is written if the labels do not suffice
-    out = run_directory.begin("aae", config)
-    key, (train_labels, test_labels) = jax.random.key(config.seed), source.labels
-    judge = classifier.train(key, source.train, train_labels, directory=out / "classifier")
-    accuracy = classifier.accuracy(judge, source.test, test_labels)
-    rows, models = [], {}
-    for name in config.model:
-        trained = train(config, name, source, out / name)
-        models[name] = state.evaluating(trained.model.autoencoder)
-        figures = evaluate(config, name, source, models[name], judge)
-        rows.append({"model": name} | figures | {"train_seconds": trained.seconds})
-    save_pictures(config, out, source, models)
-    print_table(config, rows, accuracy)
-    run_directory.write_results(
-        out,
-        start,
-        units="nats per image, of a density on [0, 1] a pixel; shares of 1; seconds",
-        dataset=config.dataset,
-        classifier_accuracy=accuracy,
-        seed=config.seed,
-        rows=rows,
-    )
-    print(f"pictures and figures: {out}")
-    return rows
+    return study.run("aae", config, experiment)
 
 
 if __name__ == "__main__":

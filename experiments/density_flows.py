@@ -10,9 +10,8 @@ Source: Theis et al. (2016), arXiv:1511.01844 (uniform noise); Ho et al. (2019),
 
 import dataclasses
 import math
-import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,74 +19,55 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments import study
 from genmix import bijectors as bij
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Dequantized, StandardNormal, transformed
 from genmix.nets import MADE, MLP, GlowNetwork, state
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, Validation, fit
+from genmix.runs import command_line
+from genmix.training import Player, Validation
 
 Flow = Literal["nice", "realnvp", "spline", "maf", "realnvp-multiscale", "glow"]
 ON_IMAGES = ("realnvp-multiscale", "glow")
 """Flows of images; the others have vectors."""
+Margin = Annotated[float, study.Rule(lambda value: 0 < value < 0.5, "be between 0 and 1/2")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """One flow after the other is trained; the best of each on validation images is kept."""
 
     dataset: Literal["digits", "mnist", "fashion-mnist", "frey-faces"] = "digits"
-    data_dir: Path | None = None
-    """Folder that holds mnist/, ...; the digits need none."""
-    flow: tuple[Flow, ...] = ("nice", "realnvp", "maf", "spline")
+    flow: study.Each[Flow] = ("nice", "realnvp", "maf", "spline")
     """The multiscale ones have convolutions, which want an accelerator."""
-    layers: int | None = None
+    layers: study.Count | None = None
     """Couplings or autoregressive layers, at each scale; each flow has its own number."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of their networks; 64 for the digits, 512 for larger images, a quarter of it for
     convolutions."""
     noise: Literal["uniform", "flow"] = "uniform"
     """What fills the gaps between levels; a flow q(u given x) is for flows of vectors."""
-    margin: float = 0.05
+    margin: Margin = 0.05
     """Of the logit map."""
-    steps: int = 1500
-    batch_size: int = 100
-    learning_rate: float = 5e-4
+    steps: study.Count = 1500
+    learning_rate: study.Positive = 5e-4
     """At the start; it falls to zero along a cosine."""
-    weight_decay: float | None = None
+    weight_decay: study.NotNegative | None = None
     """Of the networks' kernels; 3 for the few images of the digits, 0.01 for larger sets."""
-    patience: int = 5
+    patience: study.Count = 5
     """Stop after this many twentieths of the run without a better validation bound."""
-    particles: int = 20
+    particles: study.Count = 20
     """Draws of the noise in the second bound of the table."""
-    limit: int | None = None
-    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/density_flows/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("steps", "batch_size", "particles", "patience", "layers", "hidden", "limit"),
-            positive=("learning_rate",),
-            names=("flow",),
-        )
+        super().__post_init__()
         if self.noise == "flow" and (images := sorted(set(self.flow) & set(ON_IMAGES))):
             raise ValueError(
                 f"noise flow is for flows of vectors, and {', '.join(images)} takes images: use "
                 "--noise uniform, or another --flow."
             )
-        if not 0 < self.margin < 0.5:
-            raise ValueError(f"margin must be between 0 and 1/2, got {self.margin}.")
-        if not 0 <= (self.weight_decay or 0) < math.inf:
-            raise ValueError(f"weight_decay must not be negative, got {self.weight_decay}.")
 
 
 def load(config: Config) -> Dataset:
@@ -198,114 +178,82 @@ def events(name: str, images: np.ndarray) -> np.ndarray:
     return images if name in ON_IMAGES else images.reshape(len(images), -1)
 
 
-def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
+def variant(config: Config, dataset: Dataset, name: str) -> study.Variant:
     decay = config.weight_decay
     if decay is None:
         decay = 3.0 if len(dataset.train) < 10_000 else 0.01
     kernels = lambda parameters: {path: path.endswith("kernel") for path in parameters}
     optimizer = optax.chain(
         optax.clip_by_global_norm(100.0),
-        optax.adamw(schedule, weight_decay=decay, mask=kernels),
+        optax.adamw(config.falling(), weight_decay=decay, mask=kernels),
     )
-    every = max(config.steps // 20, 1)
 
     def score(model: Dequantized) -> float:
-        key, x = jax.random.key(config.seed), events(name, dataset.valid)
-        return -evaluation.log_likelihood(key, model, x, num_particles=1).nll
+        x = events(name, dataset.valid)
+        return -evaluation.log_likelihood(config.key, model, x, num_particles=1).nll
 
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        rounds_per_call=every,
-        validation=Validation(score, every, config.patience),
-        directory=out / name,
-        resume=config.resume,
-        debug=config.debug,
-        label=name,
+    validation = Validation(score, max(config.steps // 20, 1), config.patience)
+    return study.Variant(
+        name=name,
+        row={"model": name},
+        build=lambda: build(config, dataset, name),
+        players=[Player(loss=objectives.elbo(), optimizer=optimizer)],
+        data=events(name, dataset.train),
+        plan=config.plan(reports=20, validation=validation),
     )
-    player = Player(loss=objectives.elbo(), optimizer=optimizer)
-    model, x = build(config, dataset, name), events(name, dataset.train)
-    return fit(jax.random.key(config.seed), model, [player], x, plan)
-
-
-def figures(dataset: Dataset, model: str, log_px: np.ndarray) -> dict[str, Any]:
-    """NLL in nats an image, with its standard error over images, and bits per dimension."""
-    dims, row = math.prod(dataset.test.shape[1:]), evaluation.baselines.row(model, log_px)
-    return row | {
-        "bits_per_dim": evaluation.bits_per_dim(-row["nll"], dims),
-        "bits_per_dim_standard_error": evaluation.bits_per_dim(-row["nll_standard_error"], dims),
-    }
 
 
 def evaluate(config: Config, dataset: Dataset, name: str, model: Dequantized) -> dict[str, Any]:
-    x = events(name, dataset.test)
-    estimate = lambda k: evaluation.log_likelihood(
-        jax.random.key(config.seed), model, x, num_particles=k
-    )
-    tighter = figures(dataset, name, estimate(config.particles).log_px)
-    return {
-        **figures(dataset, name, estimate(1).log_px),
-        "bits_per_dim_tighter": tighter["bits_per_dim"],
+    x, dims = events(name, dataset.test), math.prod(dataset.test.shape[1:])
+    estimate = lambda k: evaluation.log_likelihood(config.key, model, x, num_particles=k)
+    row = evaluation.baselines.row(name, estimate(1).log_px)
+    bits = lambda nats: evaluation.bits_per_dim(-nats, dims)
+    return row | {
+        "bits_per_dim": bits(row["nll"]),
+        "bits_per_dim_standard_error": bits(row["nll_standard_error"]),
+        "bits_per_dim_tighter": bits(estimate(config.particles).nll),
         "parameters": state.num_parameters(model),
     }
 
 
 def draw(config: Config, dataset: Dataset, model: Dequantized, path: Path) -> None:
-    keys = jax.random.split(jax.random.key(config.seed), 100)
+    keys = jax.random.split(config.key, 100)
     x = jax.jit(lambda model: jax.lax.map(model.sample, keys, batch_size=50))(model)
     images = x.reshape(-1, *dataset.test.shape[1:]) / (dataset.num_levels - 1)
     pictures.save_samples(path, images)
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    command_line.print_table(
+def experiment(config: Config) -> study.Study:
+    dataset = load(config)
+    title = (
         f"{dataset.name}, {len(dataset.test)} test images of {dataset.num_levels} levels, "
-        f"{config.noise} noise",
-        {
-            "model": "{model}",
-            "bits/dim": "{bits_per_dim:.3f}",
-            "±": "{bits_per_dim_standard_error:.3f}",
-            f"k = {config.particles}": "{bits_per_dim_tighter:.3f}",
-            "NLL, nats": "{nll:.2f}",
-            "parameters": "{parameters:,}",
-            "training": "{train_seconds:.1f} s",
-        },
-        rows,
+        f"{config.noise} noise"
+    )
+    columns = {
+        "model": "{model}",
+        "bits/dim": "{bits_per_dim:.3f}",
+        "±": "{bits_per_dim_standard_error:.3f}",
+        f"k = {config.particles}": "{bits_per_dim_tighter:.3f}",
+        "NLL, nats": "{nll:.2f}",
+        "parameters": "{parameters:,}",
+        "training": "{train_seconds:.1f} s",
+    }
+    return study.Study(
+        before=[evaluation.baselines.independent_pixels(dataset)],
+        variants=[variant(config, dataset, name) for name in config.flow],
+        measure=lambda it: evaluate(config, dataset, it.name, it.model),
+        draw_each=lambda it: draw(config, dataset, it.model, it.directory / "samples.png"),
+        draw=lambda out, found: study.save_curves(
+            out, found, "validation", "validation bound (nats)"
+        ),
+        tables=[study.Table(title, columns)],
+        facts={"dataset": dataset.name, "particles": config.particles},
+        units="bits per dimension and nats per image, of levels; seconds",
     )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = load(config)
-    data.require(dataset, batch_size=config.batch_size)
-    out = run_directory.begin("density_flows", config)
-    log_px = evaluation.baselines.independent_histogram(
-        dataset.train, dataset.test, num_levels=dataset.num_levels
-    )
-    rows: list[dict[str, Any]] = [figures(dataset, "independent histograms", log_px)]
-    curves = {}
-    for name in config.flow:
-        trained = train(config, dataset, name, out)
-        draw(config, dataset, trained.model, out / name / "samples.png")
-        row = evaluate(config, dataset, name, trained.model)
-        rows.append({**row, "train_seconds": trained.seconds})
-        curves[name] = trained.history["validation"]
-    pictures.save_curves(
-        out / "curves.png", curves, x_label="step", y_label="validation bound (nats)"
-    )
-    print_table(config, dataset, rows)
-    run_directory.write_results(
-        out,
-        start,
-        units="bits per dimension and nats per image, of levels; seconds",
-        dataset=dataset.name,
-        particles=config.particles,
-        seed=config.seed,
-        rows=rows,
-    )
-    command_line.print_paths(out, "*/samples.png", "curves.png")
-    return rows
+    return study.run("density_flows", config, experiment)
 
 
 if __name__ == "__main__":

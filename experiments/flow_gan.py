@@ -8,7 +8,7 @@ Source: Grover, Dhar & Ermon (2018), arXiv:1705.08868.
 
 import dataclasses
 import math
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,58 +17,47 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import bijectors as bij
 from genmix import divergences, evaluation, objectives
 from genmix.data import grey, toy_2d
-from genmix.evaluation import classifier, pictures, sample_quality
+from genmix.evaluation import pictures, sample_quality
 from genmix.families import Flow, StandardNormal
 from genmix.nets import MLP
 from genmix.objectives import Term, adversarial, comparison
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Game, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Game, Player
 
 MARGIN = 0.05  # of the logit map
 NUM_POINTS = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """One flow is trained for maximum likelihood, one for the critic, one for each lambda."""
 
     dataset: Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"] = "digits"
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the others need none."""
     flow: Literal["nice", "realnvp"] = "realnvp"
-    likelihood_weight: tuple[float, ...] = (0.01, 0.1, 1.0)
+    likelihood_weight: study.Each[study.Positive] = (0.01, 0.1, 1.0)
     """Lambdas: the hybrids minimise the generator's loss - lambda * mean log-likelihood (nats)."""
-    layers: int = 8
-    hidden: int | None = None
+    layers: study.Count = 8
+    hidden: study.Count | None = None
     """Width of the networks of the flow, a quarter of the critic's; 64, for MNIST 256."""
-    critic_steps: int = 5
+    critic_steps: study.Count = 5
     """Steps of the critic for one of the flow."""
-    steps: int = 3000
-    batch_size: int = 100
-    learning_rate: float = 5e-4
+    steps: study.Count = 3000
+    learning_rate: study.Positive = 5e-4
     """Of both players at the start; it falls to zero along a cosine."""
-    samples: int = 2000
+    samples: study.Count = 2000
     """Drawn for the table, at least 4 of images."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/flow_gan/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("layers", "hidden", "critic_steps", "steps", "batch_size", "samples"),
-            positive=("learning_rate", "likelihood_weight"),
-            names=("likelihood_weight",),
-            at_least={"samples": 1 if self.dataset == "eight-gaussians" else 4},  # for 3 neighbours
-        )
+        super().__post_init__()
+        if self.dataset != "eight-gaussians" and self.samples < 4:  # for 3 neighbours
+            raise ValueError(f"samples must be at least 4, got {self.samples}.")
 
 
 class Source(NamedTuple):
@@ -85,6 +74,11 @@ class Source(NamedTuple):
         if self.num_levels is None:
             return x
         return (x + jax.random.uniform(key, x.shape)) / self.num_levels
+
+    def images(self, labels: tuple[np.ndarray, np.ndarray]) -> grey.Images:
+        """In [0, 1], for a classifier."""
+        shown = lambda x: x.reshape(-1, *self.shape) / ((self.num_levels or 2) - 1)
+        return grey.Images(shown(self.train), shown(self.test), labels)
 
 
 def load(config: Config) -> Source:
@@ -160,20 +154,6 @@ def players(config: Config, weight: float | None, *, has_critic: bool) -> list[P
     return [critic, Player(name="flow", loss=loss, optimizer=adam(config.steps))]
 
 
-def train(config: Config, source: Source, name: str, team: list[Player], out: Path) -> Fit:
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=source.noisy,
-        rounds_per_call=max(config.steps // 20, 1),
-        directory=out,
-        resume=config.resume,
-        label=name,
-    )
-    data = jnp.asarray(source.train, jnp.float32)
-    return fit(jax.random.key(config.seed), build(config, source), team, data, plan)
-
-
 @jax.jit
 def log_condition(key: jax.Array, flow: Flow) -> jax.Array:
     """Median over 100 samples of log10 of the condition number of the flow's Jacobian."""
@@ -187,10 +167,10 @@ def log_condition(key: jax.Array, flow: Flow) -> jax.Array:
 
 
 def evaluate(
-    config: Config, source: Source, flow: Flow, judge: classifier.Classifier | None
+    config: Config, source: Source, flow: Flow, judge: study.Judge | None
 ) -> dict[str, Any]:
-    """Figures on test data, in nats an event where they have a unit; None if not finite."""
-    nll_key, jacobian_key, sample_key = jax.random.split(jax.random.key(config.seed), 3)
+    """Figures on test data, in nats an event where they have a unit."""
+    nll_key, jacobian_key, sample_key = jax.random.split(config.key, 3)
     dim = source.train.shape[1]
     x = source.noisy(jax.random.key(0), jnp.asarray(source.test, jnp.float32))
     with np.errstate(over="ignore", invalid="ignore"):  # without a likelihood term it may be huge
@@ -216,12 +196,11 @@ def evaluate(
             sample_key,
             flow,
             real,
-            judge,
+            judge.classifier,
             num_samples=config.samples,
             to_image=lambda x: to_image(source, x),
         )
-    finite = lambda v: v if not isinstance(v, float) or math.isfinite(v) else None
-    return {name: finite(value) for name, value in (figures | quality._asdict()).items()}
+    return figures | quality._asdict()
 
 
 def to_image(source: Source, x: jax.Array) -> jax.Array:
@@ -243,76 +222,75 @@ def save_pictures(out: Path, source: Source, samples: dict[str, np.ndarray]) -> 
     pictures.save_fields(out / "samples.png", {"samples": row}, {"samples": (-5.0, 5.0, -5.0, 5.0)})
 
 
-def run_all(config: Config, source: Source, out: Path) -> list[dict[str, Any]]:
-    judge, rows, samples = None, [], {}
-    if source.labels is not None and source.num_levels is not None:
-        images, test = (
-            x.reshape(-1, *source.shape) / (source.num_levels - 1)
-            for x in (source.train, source.test)
-        )
-        key = jax.random.key(config.seed)
-        judge = classifier.train(key, images, source.labels[0], directory=out / "classifier")
-        quality = sample_quality.of_images(judge, images[: config.samples], test)
-        accuracy = classifier.accuracy(judge, test, source.labels[1])
-        row = {"model": "(training images)", "classifier_accuracy": accuracy}
-        rows.append(row | quality._asdict())
+def table(config: Config, source: Source) -> study.Table:
+    def cell(name: str, form: str) -> study.Column:
+        """Without a likelihood term figures may be huge."""
+        huge = lambda row: format(row[name], ".1e" if abs(row[name]) >= 1e5 else form)
+        return lambda row: huge(row) if name in row else ""
+
+    shown: dict[str, study.Column] = {"trained by": "{model}", "NLL": cell("nll", ".2f")}
+    if source.num_levels is None:
+        shown |= {"cond.": cell("log10_condition", ".1f"), "modes": "{covered}"}
+        shown |= {"high quality": "{high_quality:.1%}"}
+    else:
+        shown |= {"bits/dim": cell("bits_per_dim", ".2f"), "cond.": cell("log10_condition", ".1f")}
+        shown |= {"MODE": "{mode_score:.2f}", "Fréchet": "{frechet:.2f}"}
+        shown |= {"precision": "{precision:.2f}", "recall": "{recall:.2f}"}
+        shown |= {"classifier": "{classifier_accuracy:.1%}"}
+    title = f"{config.dataset}, {config.flow}: NLL of {len(source.test)} test events in nats"
+    return study.Table(title, shown | {"s": "{train_seconds:.0f}"})
+
+
+def experiment(config: Config) -> study.Study:
+    source = load(config)
+    images = None if source.labels is None else source.images(source.labels)
+    judge = images and study.judge_of(config, images)
     teams = {"MLE": players(config, None, has_critic=False)}
     teams["ADV"] = players(config, None, has_critic=True)
     for weight in config.likelihood_weight:
         teams[f"hybrid {weight:g}"] = players(config, weight, has_critic=True)
-    for name, team in teams.items():
-        trained = train(config, source, name, team, out / name.replace(" ", "-"))
-        flow = trained.model.flow
-        figures = evaluate(config, source, flow, judge)
-        rows.append({"model": name} | figures | {"train_seconds": trained.seconds})
-        draw_key = jax.random.key(config.seed + 1)
-        samples[name] = np.asarray(sample_quality.draw(draw_key, flow, NUM_POINTS, lambda x: x))
-    save_pictures(out, source, samples)
-    return rows
+    variants: list[study.Variant | study.Computation] = [
+        study.Variant(
+            name=name,
+            row={"model": name},
+            build=lambda: build(config, source),
+            players=team,
+            data=np.asarray(source.train, np.float32),
+            plan=config.plan(reports=20, transform=source.noisy),
+        )
+        for name, team in teams.items()
+    ]
+    if judge is not None:
+        row, train = {"model": "(training images)"}, lambda directory: judge(directory.parent)
+        variants.insert(0, study.Computation(name="classifier", row=row, compute=train))
 
+    def measure(result: study.Result) -> dict[str, Any]:
+        if images is not None and isinstance(result.model, study.Judge):
+            seen, accuracy = result.model
+            quality = sample_quality.of_images(seen, images.train[: config.samples], images.test)
+            return {"classifier_accuracy": accuracy, **quality._asdict()}
+        return evaluate(config, source, result.model.flow, judge and judge(result.out))
 
-def print_table(config: Config, source: Source, rows: list[dict[str, Any]]) -> None:
-    shown = {"nll": ("NLL", ".2f"), "bits_per_dim": ("bits/dim", ".2f")}
-    shown |= {"log10_condition": ("cond.", ".1f"), "mode_score": ("MODE", ".2f")}
-    shown |= {"frechet": ("Fréchet", ".2f"), "precision": ("precision", ".2f")}
-    shown |= {"recall": ("recall", ".2f"), "covered": ("modes", "d")}
-    shown |= {"high_quality": ("high quality", ".1%"), "train_seconds": ("s", ".0f")}
-    present = {name: shown[name] for name in shown if any(name in row for row in rows)}
-    title = f"{config.dataset}, {config.flow}: NLL of {len(source.test)} test events in nats"
-    if "classifier_accuracy" in rows[0]:
-        title += f"; classifier of accuracy {rows[0]['classifier_accuracy']:.1%}"
-    table = Table("trained by", *(label for label, _ in present.values()), title=title)
-    for row in rows:
-        cells = []
-        for name, (_, form) in present.items():
-            value = row.get(name, "")
-            is_huge = isinstance(value, float) and abs(value) >= 1e5
-            cells.append(
-                "inf" if value is None else value and format(value, ".1e" if is_huge else form)
-            )
-        table.add_row(row["model"], *cells)
-    Console().print(table)
-    Console().print("cond.: log10 of the condition number of the flow's Jacobian, median")
+    def draw(out: Path, found: Sequence[study.Result]) -> None:
+        key, flows = jax.random.key(config.seed + 1), [r for r in found if r.history]
+        some = lambda flow: sample_quality.draw(
+            jax.random.clone(key), flow, NUM_POINTS, lambda x: x
+        )
+        save_pictures(out, source, {r.name: np.asarray(some(r.model.flow)) for r in flows})
+
+    return study.Study(
+        variants=variants,
+        measure=measure,
+        draw=draw,
+        tables=[table(config, source)],
+        note="cond.: log10 of the condition number of the flow's Jacobian, median",
+        facts={"samples": config.samples},
+        units="nats per event, of a density on [0, 1] a dimension for images; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    source = load(config)
-    command_line.require_batch(config.batch_size, len(source.train), config.dataset)
-    out = run_directory.begin("flow_gan", config)
-    with run_directory.locked(out):
-        rows = run_all(config, source, out)
-    print_table(config, source, rows)
-    run_directory.write_results(
-        out,
-        start,
-        units="nats per event, of a density on [0, 1] a dimension for images; seconds",
-        rows=rows,
-        samples=config.samples,
-        seed=config.seed,
-    )
-    print(f"pictures and figures: {out}")
-    return rows
+    return study.run("flow_gan", config, experiment)
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ scikit-learn's digits in minutes on two CPU cores.
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 from flax import nnx
 
+from experiments import study
 from experiments.flow_vaes import comparison, parts
 from genmix import bijectors as bij
 from genmix.data import Dataset
@@ -30,19 +30,16 @@ Posterior = Literal[
     "iaf",
     "naf",
 ]
+POSTERIORS: tuple[Posterior, ...] = get_args(Posterior)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(comparison.Settings):
     """One VAE is trained for each posterior, from the same seed."""
 
-    posterior: tuple[Posterior, ...] = get_args(Posterior)
-    columns: int = 8
+    posterior: study.Each[Posterior] = POSTERIORS
+    columns: study.Count = 8
     """Columns of orthogonal, reflections of Householder Sylvester flows."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        command_line.require(self, counts=("columns",), names=("posterior",))
 
 
 def flow(config: Config, name: str, size: parts.Sizes, rngs: nnx.Rngs) -> Any:
@@ -84,31 +81,31 @@ def build(config: Config, dataset: Dataset, name: str) -> LatentVariableModel:
     )
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    def finish(name: str, model: LatentVariableModel, directory: Path) -> dict[str, Any]:
-        del directory
-        return {
-            "posterior": name,
-            "posterior_parameters": state.num_parameters(model.posterior),
-        }
-
+def experiment(config: Config) -> study.Study:
+    columns = {
+        "posterior": "{posterior}",
+        "-ELBO": "{negative_elbo:.2f}",
+        "± ": "{elbo_standard_error:.2f}",
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+        "gap": "{gap:.2f}",
+        "size of q": "{posterior_parameters:,}",
+        "s": "{train_seconds:.0f}",
+    }
     return comparison.compare(
-        "flow_posteriors",
         config,
         config.posterior,
         lambda dataset, name: build(config, dataset, name),
-        finish,
-        {
-            "posterior": "{posterior}",
-            "-ELBO": "{negative_elbo:.2f}",
-            "± ": "{elbo_standard_error:.2f}",
-            "NLL": "{nll:.2f}",
-            "±": "{nll_standard_error:.2f}",
-            "gap": "{gap:.2f}",
-            "size of q": "{posterior_parameters:,}",
-            "s": "{train_seconds:.0f}",
+        lambda it: {
+            "posterior": it.name,
+            "posterior_parameters": state.num_parameters(it.model.posterior),
         },
+        columns,
     )
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("flow_posteriors", config, experiment)
 
 
 if __name__ == "__main__":

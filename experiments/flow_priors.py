@@ -6,13 +6,13 @@ train on scikit-learn's digits in minutes on two CPU cores.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from experiments import study
 from experiments.flow_vaes import comparison, parts
 from genmix import bijectors as bij
 from genmix.data import Dataset
@@ -34,13 +34,9 @@ Model = Literal["normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior"]
 class Config(comparison.Settings):
     """One VAE is trained for each prior, from the same seed; iaf-posterior has the normal one."""
 
-    model: tuple[Model, ...] = ("normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior")
-    components: int | None = None
+    model: study.Each[Model] = ("normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior")
+    components: study.Count | None = None
     """Of mixture and VampPrior; 50 for the digits, 500 for larger images."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        command_line.require(self, counts=("components",), names=("model",))
 
 
 def flow_prior(config: Config, name: str, size: parts.Sizes, rngs: nnx.Rngs) -> Any:
@@ -90,36 +86,37 @@ def build(config: Config, dataset: Dataset, name: str) -> Any:
     return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=posterior)
 
 
-def draw(config: Config, model: Any, path: Path) -> None:
+def draw(config: Config, result: study.Result) -> None:
     """Means of x given z drawn from the prior."""
-    plain = comparison.without_pseudo_inputs(model)
-    keys = jax.random.split(jax.random.key(config.seed), 100)
+    plain = comparison.without_pseudo_inputs(result.model)
     mean = lambda key: plain.decode(plain.prior.sample(key))
-    pictures.save_samples(path, jax.jit(jax.vmap(mean))(keys))
+    x = jax.jit(jax.vmap(mean))(jax.random.split(config.key, 100))
+    pictures.save_samples(result.directory / "samples.png", x)
 
 
-def main(config: Config) -> list[dict[str, Any]]:
-    def finish(name: str, model: Any, directory: Path) -> dict[str, Any]:
-        draw(config, model, directory / "samples.png")
-        return {"model": name, "title": name.replace("iaf-posterior", "normal, IAF posterior")}
-
+def experiment(config: Config) -> study.Study:
+    columns: dict[str, study.Column] = {
+        "prior": lambda row: row["model"].replace("iaf-posterior", "normal, IAF posterior"),
+        "-ELBO": "{negative_elbo:.2f}",
+        "± ": "{elbo_standard_error:.2f}",
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+        "active": "{active_units}",
+        "size": "{parameters:,}",
+        "s": "{train_seconds:.0f}",
+    }
     return comparison.compare(
-        "flow_priors",
         config,
         config.model,
         lambda dataset, name: build(config, dataset, name),
-        finish,
-        {
-            "prior": "{title}",
-            "-ELBO": "{negative_elbo:.2f}",
-            "± ": "{elbo_standard_error:.2f}",
-            "NLL": "{nll:.2f}",
-            "±": "{nll_standard_error:.2f}",
-            "active": "{active_units}",
-            "size": "{parameters:,}",
-            "s": "{train_seconds:.0f}",
-        },
+        lambda it: {"model": it.name},
+        columns,
+        lambda it: draw(config, it),
     )
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("flow_priors", config, experiment)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,18 @@ reverse KL; every flow with a density is fitted to points. Defaults take minutes
 """
 
 import dataclasses
+import functools
 import math
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import rich.box
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from experiments.plane.energies import ENERGIES, LOG_Z, grid, log_z_of_walled, walled
 from experiments.plane.flows import (
     density_bijector,
@@ -32,8 +31,8 @@ from genmix.data import toy_2d
 from genmix.evaluation import pictures
 from genmix.families import StandardNormal, transformed
 from genmix.objectives import Term
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 Elementary = Literal["planar", "radial"]
 Shape = Literal[
@@ -45,59 +44,31 @@ Density = Literal[
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """All energies are fitted at once by one flow each, and so are all shapes."""
 
     flow: tuple[Elementary, ...] = ("planar", "radial")
     """Flows that approach the energies."""
-    layers: tuple[int, ...] = (2, 8, 32)
+    layers: tuple[study.Count, ...] = (2, 8, 32)
     """How many of their layers."""
-    density: tuple[Density, ...] = (
-        "nice",
-        "realnvp",
-        "glow",
-        "maf",
-        "spline",
-        "spline-maf",
-        "naf",
-        "planar",
-        "sylvester",
-    )
+    density: tuple[Density, ...] = get_args(Density)
     """Flows that are fitted to points; planar and sylvester are turned around."""
-    shape: tuple[Shape, ...] = (
-        "two_moons",
-        "pinwheel",
-        "checkerboard",
-        "eight_gaussians",
-        "two_spirals",
-        "rings",
-        "banana",
-    )
-    energy_steps: int = 10_000
-    steps: int = 2000
+    shape: tuple[Shape, ...] = get_args(Shape)
+    energy_steps: study.Count = 10_000
+    steps: study.Count = 2000
     """Those of the flows that are fitted to points."""
-    batch_size: int = 256
-    learning_rate: float = 5e-3
+    batch_size: study.Count = 256
+    learning_rate: study.Positive = 5e-3
     """At the start; it falls to zero along a cosine."""
-    draws: int = 100_000
+    draws: Annotated[int, study.at_least(2)] = 100_000
     """Weighted draws of the estimate of log Z."""
-    points: int = 50_000
+    points: Annotated[int, study.at_least(5)] = 50_000
     """Points to train on, and a fifth of them to test on."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/flows_2d/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
-        command_line.require(self, positive=("learning_rate",))
-        least = {"steps": 1, "energy_steps": 1, "batch_size": 1, "draws": 2}
-        least["points"] = max(5, self.batch_size)
-        for name, value in least.items():
-            if getattr(self, name) < value:
-                raise ValueError(f"{name} must be at least {value}, got {getattr(self, name)}.")
-        if min(self.layers, default=1) < 1:
-            raise ValueError(f"layers must be at least 1, got {self.layers}.")
+        super().__post_init__()
+        if self.points < self.batch_size:
+            raise ValueError(f"points must be at least {self.batch_size}, got {self.points}.")
 
 
 def densities(config: Config, name: str, data: np.ndarray) -> Any:
@@ -141,41 +112,50 @@ def negative_log_likelihood(config: Config) -> Term:
     return Term(loss)
 
 
-def train(
-    config: Config, name: str, model: Any, loss: Term, data: np.ndarray, steps: int, out: Path
-) -> Fit:
+def variant(
+    config: Config, name: str, loss: Term, row: study.Row, data: np.ndarray, **more: Any
+) -> study.Variant:
+    steps = config.energy_steps if "layers" in row else config.steps
     schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
     optimizer = optax.chain(optax.clip(10.0), optax.adam(schedule))
-    plan = Plan(
-        num_rounds=steps,
-        batch_size=config.batch_size,
-        rounds_per_call=max(steps // 20, 1),
-        checkpoint_every=steps,
-        directory=out / name,
-        resume=config.resume,
-        label=name,
+    plan = config.plan(
+        num_rounds=steps, rounds_per_call=max(steps // 20, 1), checkpoint_every=steps
     )
-    return fit(
-        jax.random.key(config.seed), model, [Player(loss=loss, optimizer=optimizer)], data, plan
-    )
+    team = [Player(loss=loss, optimizer=optimizer)]
+    return study.Variant(name=name, row=row, players=team, data=data, plan=plan, **more)
 
 
-def estimate(
-    config: Config, name: str, flow: Any, log_z_walled: float
-) -> tuple[dict[str, Any], np.ndarray]:
-    """Figures of one flow on one energy, and its density over the picture's square.
+def of_energies(config: Config, flow: str, count: int) -> study.Variant:
+    make = lambda rngs: elementary(flow, count, rngs)
+    build = lambda: stack(make, len(ENERGIES), config.seed)
+    nothing = np.zeros((config.batch_size, 1))  # the reverse KL has draws and no data
+    row = {"flow": flow, "layers": count}
+    return variant(config, f"{flow}-{count}", reverse_kl(config), row, nothing, build=build)
+
+
+def of_points(config: Config, name: str, data: np.ndarray) -> study.Variant:
+    build = lambda: densities(config, name, data)
+    loss = negative_log_likelihood(config)
+    return variant(config, name, loss, {"flow": name}, data, build=build)
+
+
+exact = functools.cache(log_z_of_walled)
+
+
+def estimate(config: Config, name: str, flow: Any) -> dict[str, Any]:
+    """Figures of one flow on one energy.
 
     The draws are weighed without the walls, and with zero where |z1| > 4, so that the estimate is
     one of the integral that is known.
     """
-    z, log_q = drawn(jax.random.split(jax.random.key(config.seed), config.draws), flow)
+    z, log_q = drawn(jax.random.split(config.key, config.draws), flow)
     u = jax.vmap(ENERGIES[name])(z)
     inside = jnp.abs(z[:, 0]) <= 4 if name != "U1" else True
     log_w = np.asarray(jnp.where(inside, -u - log_q, -jnp.inf), np.float64)
     weights = np.exp(log_w - log_w.max())
     mean = weights.mean()
-    divergence = np.asarray(log_q + jax.vmap(walled(name))(z)) + log_z_walled
-    figures = {
+    divergence = np.asarray(log_q + jax.vmap(walled(name))(z)) + exact(name)
+    return {
         "energy": name,
         "log_z_exact": LOG_Z[name],
         "log_z": float(log_w.max() + np.log(mean)),
@@ -184,130 +164,127 @@ def estimate(
         "kl_standard_error": float(divergence.std() / math.sqrt(len(divergence))),
         "effective_share": float(mean**2 / np.mean(weights**2)),
     }
-    counts, _, _ = np.histogram2d(*np.asarray(z).T[::-1], bins=100, range=[[-4, 4], [-4, 4]])
-    return figures, counts / config.draws / (8 / 100) ** 2
 
 
-def fit_energies(config: Config, out: Path) -> list[dict[str, Any]]:
-    rows = []
-    exact = {name: log_z_of_walled(name) for name in ENERGIES}
-    square = grid(-4, 4, 100)
-    panels = {
-        name: {"target": np.exp(-jax.vmap(walled(name))(square) - exact[name]).reshape(100, 100)}
-        for name in ENERGIES
-    }
-    nothing = np.zeros((config.batch_size, 1))  # the reverse KL has draws and no data
-    for flow in config.flow:
-        fields = {name: dict(row) for name, row in panels.items()}
-        for count in config.layers:
-            make = lambda rngs, flow=flow, count=count: elementary(flow, count, rngs)
-            model = stack(make, len(ENERGIES), config.seed)
-            label = f"{flow}-{count}"
-            steps = config.energy_steps
-            trained = train(config, label, model, reverse_kl(config), nothing, steps, out)
-            for i, name in enumerate(ENERGIES):
-                flow_i = member(trained.model, i)
-                figures, fields[name][f"{flow}, K = {count}"] = estimate(
-                    config, name, flow_i, exact[name]
-                )
-                rows.append(
-                    {"flow": flow, "layers": count, **figures, "train_seconds": trained.seconds}
-                )
-        extents = dict.fromkeys(fields, (-4.0, 4.0, -4.0, 4.0))
-        pictures.save_fields(out / f"energies-{flow}.png", fields, extents)
-    return rows
-
-
-def extent(shape: str) -> tuple[float, float, float, float]:
-    return (-4.0, 12.0, -8.0, 8.0) if shape == "banana" else (-4.2, 4.2, -4.2, 4.2)
+def measure(config: Config, test: np.ndarray, result: study.Result) -> list[dict[str, Any]]:
+    """A row for each energy, or one with the NLL of each shape."""
+    if "layers" in result.row:
+        return [
+            {"energy": name, **estimate(config, name, member(result.model, i))}
+            for i, name in enumerate(ENERGIES)
+        ]
+    row = {}
+    for i, shape in enumerate(config.shape):
+        log_p = np.asarray(log_probs(member(result.model, i), test[:, i]), np.float64)
+        row[shape] = float(-log_p.mean())
+        row[f"{shape}_standard_error"] = float(log_p.std() / math.sqrt(len(log_p)))
+    return [row]
 
 
 def points_of(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Training and test points of all shapes, [n, shapes, 2]."""
     size = config.points + config.points // 5
-    keys = jax.random.split(jax.random.key(config.seed), len(config.shape))
+    keys = jax.random.split(config.key, len(config.shape))
     draw = lambda key, name: jax.vmap(getattr(toy_2d, name))(jax.random.split(key, size))
     drawn = [draw(key, name) for key, name in zip(keys, config.shape, strict=True)]
     train, test = np.split(np.stack(drawn, axis=1), [config.points])
     return train, test
 
 
-def fit_points(config: Config, out: Path) -> list[dict[str, Any]]:
-    rows, size = [], 120
-    data, test = points_of(config)
-    fields: dict[str, dict[str, np.ndarray]] = {}
+def histogram(x: np.ndarray, extent: Sequence[float], bins: int) -> np.ndarray:
+    """Density of points over a rectangle, from its share of all."""
+    left, right, low, high = extent
+    edges = [np.linspace(low, high, bins + 1), np.linspace(left, right, bins + 1)]
+    counts, _, _ = np.histogram2d(*np.asarray(x).T[::-1], bins=edges)
+    return counts / len(x) / ((right - left) * (high - low) / bins**2)
+
+
+def draw_energies(config: Config, out: Path, found: Sequence[study.Result]) -> None:
+    """The densities of the energies, and of draws of each flow."""
+    square, extent = grid(-4, 4, 100), (-4.0, 4.0, -4.0, 4.0)
+    target = lambda name: np.exp(-jax.vmap(walled(name))(square) - exact(name)).reshape(100, 100)
+    for flow in config.flow:
+        fields = {name: {"target": target(name)} for name in ENERGIES}
+        for result in (r for r in found if r.row["flow"] == flow and "layers" in r.row):
+            for i, name in enumerate(ENERGIES):
+                keys = jax.random.split(config.key, config.draws)
+                z, _ = drawn(keys, member(result.model, i))
+                fields[name][f"{flow}, K = {result.row['layers']}"] = histogram(z, extent, 100)
+        pictures.save_fields(out / f"energies-{flow}.png", fields, dict.fromkeys(fields, extent))
+
+
+def extent(shape: str) -> tuple[float, float, float, float]:
+    return (-4.0, 12.0, -8.0, 8.0) if shape == "banana" else (-4.2, 4.2, -4.2, 4.2)
+
+
+def draw_points(
+    config: Config, points: np.ndarray, out: Path, found: Sequence[study.Result]
+) -> None:
+    """The points of each shape, and the density of each flow."""
+    size, fields = 120, {}
     for i, shape in enumerate(config.shape):
         left, right, low, high = extent(shape)
-        points = np.concatenate([data, test])[:, i]
-        edges = [np.linspace(low, high, 81), np.linspace(left, right, 81)]
-        counts, _, _ = np.histogram2d(*points.T[::-1], bins=edges)
-        cell = (right - left) * (high - low) / 80**2
-        fields[shape] = {"points": counts / len(points) / cell}
-    for name in config.density:
-        model = densities(config, name, data)
-        loss = negative_log_likelihood(config)
-        trained = train(config, name, model, loss, data, config.steps, out)
-        row = {"flow": name, "train_seconds": trained.seconds}
-        for i, shape in enumerate(config.shape):
-            flow = member(trained.model, i)
-            log_p = np.asarray(log_probs(flow, test[:, i]), np.float64)
-            row[shape] = float(-log_p.mean())
-            row[f"{shape}_standard_error"] = float(log_p.std() / math.sqrt(len(log_p)))
-            left, right, low, high = extent(shape)
-            corner = jnp.array([[left, low]])
-            sides = jnp.array([[right - left, high - low]])
-            log_field = log_probs(flow, corner + sides * grid(0, 1, size))
-            fields[shape][name] = np.exp(np.asarray(log_field)).reshape(size, size)
-        rows.append(row)
+        corner, sides = jnp.array([[left, low]]), jnp.array([[right - left, high - low]])
+        fields[shape] = {"points": histogram(points[:, i], extent(shape), 80)}
+        for result in found:
+            log_p = log_probs(member(result.model, i), corner + sides * grid(0, 1, size))
+            fields[shape][result.row["flow"]] = np.exp(np.asarray(log_p)).reshape(size, size)
     pictures.save_fields(out / "points.png", fields, {shape: extent(shape) for shape in fields})
-    return rows
 
 
-def print_energies(rows: list[dict[str, Any]]) -> None:
-    command_line.print_table(
-        "energies: nats",
-        {
-            "energy": "{energy}",
-            "flow": "{flow}",
-            "K": "{layers}",
-            "log Z": "{log_z_exact:.4f}",
-            "estimate": "{log_z:.4f}",
-            "±": "{log_z_standard_error:.4f}",
-            "KL(q || p)": "{kl:.3f}",
-            "eff. draws": "{effective_share:.0%}",
-        },
-        sorted(rows, key=lambda row: row["energy"]),
+def tables(config: Config) -> list[study.Table]:
+    energies = {
+        "energy": "{energy}",
+        "flow": "{flow}",
+        "K": "{layers}",
+        "log Z": "{log_z_exact:.4f}",
+        "estimate": "{log_z:.4f}",
+        "±": "{log_z_standard_error:.4f}",
+        "KL(q || p)": "{kl:.3f}",
+        "eff. draws": "{effective_share:.0%}",
+    }
+    names = {s: s.replace("_", "\n").replace("rb", "r\nb") for s in config.shape}
+    points = {"flow": "{flow}"} | {names[shape]: f"{{{shape}:.3f}}" for shape in config.shape}
+    known = {"flow": "entropy"} | {shape: toy_2d.ENTROPIES.get(shape) for shape in config.shape}
+    of_points = lambda rows: [row for row in rows if "energy" not in row]
+    return [
+        study.Table(
+            "energies: nats",
+            energies,
+            lambda rows: sorted((r for r in rows if "energy" in r), key=lambda r: r["energy"]),
+        ),
+        study.Table(
+            "points: NLL of held-out points in nats",
+            points,
+            lambda rows: [known, *of_points(rows)] if of_points(rows) else [],
+        ),
+    ]
+
+
+def experiment(config: Config) -> study.Study:
+    variants = [of_energies(config, flow, k) for flow in config.flow for k in config.layers]
+    train = test = np.zeros((0, 0, 2))
+    if config.density and config.shape:
+        train, test = points_of(config)
+        variants += [of_points(config, name, train) for name in config.density]
+
+    def draw(out: Path, found: Sequence[study.Result]) -> None:
+        if config.flow and config.layers:
+            draw_energies(config, out, found)
+        if fitted := [result for result in found if "layers" not in result.row]:
+            draw_points(config, np.concatenate([train, test]), out, fitted)
+
+    return study.Study(
+        variants=variants,
+        measure=lambda result: measure(config, test, result),
+        draw=draw,
+        tables=tables(config),
+        units="nats; seconds",
     )
 
 
-def print_points(config: Config, rows: list[dict[str, Any]]) -> None:
-    title = "points: NLL of held-out points in nats"
-    table = Table(title=title, box=rich.box.SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("flow", no_wrap=True)
-    for shape in config.shape:
-        table.add_column(shape.replace("_", "\n").replace("rb", "r\nb"), justify="right")
-    known = [toy_2d.ENTROPIES.get(shape) for shape in config.shape]
-    table.add_row(
-        "entropy", *("" if h is None else f"{h:.3f}" for h in known), "", end_section=True
-    )
-    for row in rows:
-        table.add_row(row["flow"], *(f"{row[shape]:.3f}" for shape in config.shape))
-    Console().print(table)
-
-
-def main(config: Config) -> dict[str, list[dict[str, Any]]]:
-    start = time.perf_counter()
-    out = run_directory.begin("flows_2d", config)
-    energies = fit_energies(config, out) if config.flow and config.layers else []
-    points = fit_points(config, out) if config.density and config.shape else []
-    if energies:
-        print_energies(energies)
-    if points:
-        print_points(config, points)
-    rows = {"energies": energies, "points": points}
-    run_directory.write_results(out, start, units="nats; seconds", seed=config.seed, **rows)
-    command_line.print_paths(out, *(path.name for path in sorted(out.glob("*.png"))))
-    return rows
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("flows_2d", config, experiment)
 
 
 if __name__ == "__main__":

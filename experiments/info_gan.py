@@ -12,19 +12,17 @@ import dataclasses
 import functools
 import math
 import operator
-import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 from sklearn.neighbors import KNeighborsClassifier
 
+from experiments import study
 from genmix import divergences
 from genmix.data import grey, mixtures
 from genmix.data.grey import Images
@@ -33,8 +31,8 @@ from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import Implicit, Independent, Normal, OneHot, StandardNormal, Uniform
 from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
 from genmix.objectives import adversarial, comparison, information
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Game, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Game, Plan, Player
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
 NUM_POINTS = 2**16  # drawn of a mixture for training
@@ -43,47 +41,35 @@ NEIGHBOURS = 25  # samples whose classes name an image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Resumable):
     """A code is a class; images have continuous codes too."""
 
-    dataset: tuple[Data, ...] = ("eight-gaussians", "digits")
+    dataset: study.Each[Data] = ("eight-gaussians", "digits")
     data_dir: Path | None = None
     """Folder that holds mnist/, ...; the others need none."""
-    classes: int | None = None
-    """Values of the class, at least 2; as many as the data have if not given."""
-    styles: int = 2
+    classes: Annotated[int, study.at_least(2)] | None = None
+    """Values of the class; as many as the data have if not given."""
+    styles: study.Count = 2
     """Continuous codes of images, uniform on [-1, 1]."""
-    class_weight: float | None = None
+    class_weight: study.NotNegative | None = None
     """Of the bound on the information in the class; 1 for images larger than the digits, else 5."""
-    style_weight: float | None = None
+    style_weight: study.NotNegative | None = None
     """Of the bound on the information in the continuous codes; 0.1 for them, else 0.02."""
-    steps: int = 5000
+    steps: study.Count = 5000
     """Of the generator, and as many of the critic."""
-    batch_size: int | None = None
+    batch_size: study.Count | None = None
     """256 in the plane and 64 for images."""
-    learning_rate: float | None = None
+    learning_rate: study.Positive | None = None
     """3e-3 in the plane, from where it falls to zero along a cosine; constant for images, 1e-3, and
     a fifth of it for the critic of large ones."""
-    samples: int = 5000
+    samples: study.Count = 5000
     """Drawn for the table, at least 4 of images."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/info_gan/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
 
     def __post_init__(self):
+        super().__post_init__()
         has_images = any(name not in mixtures.BY_NAME for name in self.dataset)
-        command_line.require(
-            self,
-            counts=("styles", "steps", "batch_size", "samples"),
-            positive=("learning_rate",),
-            names=("dataset",),
-            at_least={"classes": 2, "samples": 4 if has_images else 1},  # for 3 neighbours
-        )
-        for name in ("class_weight", "style_weight"):
-            if not 0 <= (getattr(self, name) or 0.0) < math.inf:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
+        if has_images and self.samples < 4:  # for 3 neighbours
+            raise ValueError(f"samples must be at least 4, got {self.samples}.")
 
 
 class OnFeatures(nnx.Module):
@@ -124,17 +110,6 @@ def load(name: str, config: Config) -> Mixture | Images:
     if name in mixtures.BY_NAME:
         return mixtures.BY_NAME[name]
     return grey.load_images(name, config.data_dir)
-
-
-def batch_size(config: Config, name: str) -> int:
-    return config.batch_size or (256 if name in mixtures.BY_NAME else 64)
-
-
-def check(config: Config, name: str) -> None:
-    """Refuse data that are not there or do not fill a batch, so that nothing is written."""
-    source = load(name, config)
-    size = NUM_POINTS if isinstance(source, Mixture) else len(source.train)
-    command_line.require_batch(batch_size(config, name), size, name)
 
 
 def is_large(source: Mixture | Images) -> bool:
@@ -226,22 +201,26 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
     ]
 
 
-def train(config: Config, name: str, source: Mixture | Images, directory: Path) -> Fit:
-    game = build(config, source)
+def variant(config: Config, name: str, source: Mixture | Images) -> study.Variant:
+    game, is_plane = build(config, source), isinstance(source, Mixture)
     if isinstance(source, Mixture):
         x = source.draw(jax.random.key(config.seed + 1), NUM_POINTS)
     else:
-        x = jnp.asarray(2 * source.train - 1, jnp.float32)
+        x = np.asarray(2 * source.train - 1, np.float32)
     plan = Plan(
         num_rounds=config.steps,
-        batch_size=batch_size(config, name),
+        batch_size=config.batch_size or (256 if is_plane else 64),
         average_decay=None if is_large(source) else 0.999,
         rounds_per_call=max(config.steps // 20, 1),
-        directory=directory,
-        resume=config.resume,
-        label=name,
     )
-    return fit(jax.random.key(config.seed), game, players(config, source, game), x, plan)
+    return study.Variant(
+        name=name,
+        row={"dataset": name},
+        build=lambda: game,
+        players=players(config, source, game),
+        data=x,
+        plan=plan,
+    )
 
 
 @jax.jit
@@ -266,10 +245,9 @@ def of_nearest(x: np.ndarray, samples: np.ndarray, codes: np.ndarray) -> np.ndar
     return nearest.fit(rows(samples), codes).predict(rows(x))
 
 
-def evaluate(
-    config: Config, game: Game, source: Mixture | Images, judge: classifier.Classifier | None
-) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
-    """Figures, informations in nats; samples with their classes."""
+def evaluate(config: Config, source: Mixture | Images, result: study.Result) -> dict[str, Any]:
+    """Figures, informations in nats; and a picture of samples with their classes, or in rows."""
+    game, path = state.evaluating(result.model), result.out / f"{result.name}.png"
     bound_key, draw_key = jax.random.split(jax.random.key(config.seed + 2))
     figures: dict[str, Any] = {}
     events = jnp.zeros((config.samples, 1))  # only their number counts
@@ -280,22 +258,25 @@ def evaluate(
     if isinstance(source, Mixture):
         quality = sample_quality.modes(x, source.centres, source.scale)
         nearest = np.argmin(np.linalg.norm(x[:, None] - source.centres[None], axis=-1), axis=1)
+        pictures.save_scatter(path, x[:2000], codes[:2000], x_label="x", y_label="y")
         figures |= {"modes": len(source.centres), "purity": clustering.purity(codes, nearest)}
     else:
-        assert judge is not None
-        images = (x + 1) / 2
-        seen = np.argmax(classifier.seen(judge, images)[1], axis=1)
+        judge = study.judge_of(config, source, f"{result.name}-classifier")(result.out)
+        rows, images = traversals(config, game), (x + 1) / 2
+        pictures.save_samples(path, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
+        seen = np.argmax(classifier.seen(judge.classifier, images)[1], axis=1)
         likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
         predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
         (train_labels, test_labels), sets = source.labels, (source.train, source.test)
         error = lambda train, test: clustering.error(train, train_labels, test, test_labels)
         figures |= {
+            "classifier_accuracy": judge.accuracy,
             "purity": clustering.purity(codes, seen),
             "test_error": error(*[np.asarray(predict(jnp.asarray(x))) for x in sets]),
             "nearest_error": error(*[of_nearest(x, images, codes) for x in sets]),
         }
-        quality = sample_quality.of_images(judge, images, source.test)
-    return quality._asdict() | figures, codes, x
+        quality = sample_quality.of_images(judge.classifier, images, source.test)
+    return quality._asdict() | figures
 
 
 def traversals(config: Config, game: Game) -> np.ndarray:
@@ -319,71 +300,45 @@ def traversals(config: Config, game: Game) -> np.ndarray:
     return (np.stack(rows) + 1) / 2
 
 
-def run(config: Config, name: str, out: Path) -> dict[str, Any]:
-    source, judge = load(name, config), None
-    figures: dict[str, Any] = {"dataset": name}
-    if isinstance(source, Images):
-        key, directory = jax.random.key(config.seed), out / f"{name}-classifier"
-        judge = classifier.train(key, source.train, source.labels[0], directory=directory)
-        accuracy = classifier.accuracy(judge, source.test, source.labels[1])
-        figures["classifier_accuracy"] = accuracy
-    trained = train(config, name, source, out / name)
-    game = state.evaluating(trained.model)
-    more, codes, x = evaluate(config, game, source, judge)
-    if isinstance(source, Mixture):
-        save = pictures.save_scatter
-        save(out / f"{name}.png", x[:2000], codes[:2000], x_label="x", y_label="y")
-    else:
-        rows = traversals(config, game)
-        images = rows.reshape(-1, *rows.shape[2:])
-        pictures.save_samples(out / f"{name}.png", images, columns=rows.shape[1])
-    return figures | more | {"train_seconds": trained.seconds}
+def of_both(form: str, *names: str) -> study.Column:
+    """Those of the figures that a row has."""
+    return lambda row: " / ".join(format(row[name], form) for name in names if name in row)
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
-    names = ("class: I / H", "styles: I / H", "purity", "error: q / nearest", "quality", "s")
+def quality(row: study.Row) -> str:
+    if "mode_score" in row:
+        return f"MODE {row['mode_score']:.2f}"
+    return f"{row['covered']} modes, {row['high_quality']:.1%}"
+
+
+def experiment(config: Config) -> study.Study:
+    sources = {name: load(name, config) for name in config.dataset}
+    columns: dict[str, study.Column] = {
+        "data": "{dataset}",
+        "class: I / H": of_both(".3f", "class_information", "class_entropy"),
+        "styles: I / H": of_both(".3f", "style_information", "style_entropy"),
+        "purity": "{purity:.1%}",
+        "error: q / nearest": of_both(".1%", "test_error", "nearest_error"),
+        "quality": quality,
+        "s": "{train_seconds:.0f}",
+    }
     title = "lower bounds I on the information of codes and samples beside H of the code, in nats"
-    table = Table("data", *names, title=title)
-    for row in rows:
-        quality = f"MODE {row['mode_score']:.2f}" if "mode_score" in row else (
-            f"{row['covered']} modes, {row['high_quality']:.1%}"
-        )  # fmt: skip
-        table.add_row(
-            row["dataset"],
-            *[
-                " / ".join(
-                    format(row[f"{code}_{name}"], ".3f")
-                    for name in ("information", "entropy")
-                    if f"{code}_{name}" in row
-                )
-                for code in ("class", "style")
-            ],
-            f"{row['purity']:.1%}",
-            " / ".join(format(row[k], ".1%") for k in ("test_error", "nearest_error") if k in row),
-            quality,
-            f"{row['train_seconds']:.0f}",
-        )
-    Console().print(table)
-    Console().print(
+    note = (
         "purity: samples of one code that are of its most frequent class or mode; error: test "
         "images whose class is not that of their code in training, where the code is the one "
         f"predicted by q, or that of most of the {NEIGHBOURS} nearest samples"
     )
+    return study.Study(
+        variants=[variant(config, name, source) for name, source in sources.items()],
+        measure=lambda result: evaluate(config, sources[result.name], result),
+        tables=[study.Table(title, columns)],
+        note=note,
+        units="nats; shares of 1; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    for name in config.dataset:
-        check(config, name)
-    out = run_directory.begin("info_gan", config)
-    with run_directory.locked(out):
-        rows = [run(config, name, out) for name in config.dataset]
-    print_table(rows)
-    run_directory.write_results(
-        out, start, units="nats; shares of 1; seconds", rows=rows, seed=config.seed
-    )
-    print(f"pictures and figures: {out}")
-    return rows
+    return study.run("info_gan", config, experiment)
 
 
 if __name__ == "__main__":

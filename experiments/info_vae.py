@@ -12,18 +12,17 @@ arXiv:1706.02262; Higgins et al. (2017); Tolstikhin et al. (2018), arXiv:1711.01
 
 import dataclasses
 import math
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import data, divergences, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
@@ -37,8 +36,8 @@ from genmix.families import (
 )
 from genmix.nets import MLP, GatedPixelCNN
 from genmix.objectives import Rate, Term, adversarial, comparison, distances
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Game, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Game, Plan, Player
 
 
 class Weights(NamedTuple):
@@ -64,47 +63,32 @@ Decoder = Literal["mlp", "pixelcnn"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Resumable, study.Images):
     """All encoders are normal distributions, those of WAE-MMD and AAE too."""
 
     dataset: Literal["digits", "mnist", "binarized-mnist", "fashion-mnist"] = "digits"
-    data_dir: Path | None = None
-    """Folder that holds mnist/, ...; the digits need none."""
-    model: tuple[Name, ...] = tuple(MODELS)
-    decoder: tuple[Decoder, ...] = ("mlp", "pixelcnn")
+    model: study.Each[Name] = tuple(MODELS)
+    decoder: study.Each[Decoder] = ("mlp", "pixelcnn")
     """Each model is trained with each."""
-    latent: int = 8
+    latent: study.Count = 8
     """Dimensions of z."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the two hidden layers; 100 for the digits, 400 for larger images."""
-    width: int = 16
+    width: study.Count = 16
     """Channels of the PixelCNN."""
-    layers: int = 4
+    layers: study.Count = 4
     """Of the PixelCNN, the first 7x7 and the others 3x3."""
-    steps: int | None = None
+    steps: study.Count | None = None
     """6,000 with the weak decoder, and 2,000 with the PixelCNN."""
-    batch_size: int = 100
-    learning_rate: float = 2e-3
+    batch_size: Annotated[int, study.Rule(lambda value: value >= 2, "be at least 2 for an MMD")] = (
+        100
+    )
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    particles: int = 500
+    particles: study.Count = 500
     """Particles of the NLL estimate."""
-    events: int = 1000
+    events: study.Count = 1000
     """Training images over which the ELBO is taken apart; the information is at most their log."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/info_vae/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-
-    def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("latent", "hidden", "width", "layers", "steps", "particles", "events"),
-            positive=("learning_rate",),
-            names=("model", "decoder"),
-        )
-        if self.batch_size < 2:
-            raise ValueError(f"batch_size must be at least 2 for an MMD, got {self.batch_size}.")
 
 
 def objective(weights: Weights) -> Term:
@@ -163,20 +147,23 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
     return Game(autoencoder=model, critic=critic)
 
 
-def train(config: Config, dataset: Dataset, name: Name, decoder: Decoder, directory: Path) -> Fit:
+def variant(config: Config, dataset: Dataset, name: Name, decoder: Decoder) -> study.Variant:
     steps = num_steps(config, decoder)
-    team = players(config, MODELS[name], steps)
     plan = Plan(
         num_rounds=steps,
         batch_size=config.batch_size,
         transform=data.binarize if dataset.binarization == "dynamic" else None,
         rounds_per_call=max(steps // 20, 1),
-        directory=directory,
-        resume=config.resume,
-        label=f"{name}, {decoder}",
     )
-    game = build(config, dataset, decoder)
-    return fit(jax.random.key(config.seed), game, team, dataset.train, plan)
+    return study.Variant(
+        name=f"{name}, {decoder}",
+        folder=f"{decoder}/{name.replace(' ', '-')}",
+        row={"model": name, "decoder": decoder, **MODELS[name]._asdict()},
+        build=lambda: build(config, dataset, decoder),
+        players=players(config, MODELS[name], steps),
+        data=dataset.train,
+        plan=plan,
+    )
 
 
 def training_events(config: Config, dataset: Dataset) -> jax.Array:
@@ -189,7 +176,7 @@ def training_events(config: Config, dataset: Dataset) -> jax.Array:
 
 def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> dict[str, Any]:
     """Figures of one model, in nats an image where they have a unit."""
-    keys = jax.random.split(jax.random.key(config.seed), 5)
+    keys = jax.random.split(config.key, 5)
     x, test = training_events(config, dataset), jnp.asarray(dataset.test)
     rows = max(640_000 // math.prod(test.shape[1:]), 1)
     parts = evaluation.decomposition(keys[0], model, x)
@@ -217,18 +204,18 @@ def save_pictures(
     config: Config,
     dataset: Dataset,
     decoder: Decoder,
-    trained: dict[str, LatentVariableModel],
+    models: Sequence[LatentVariableModel],
     out: Path,
 ) -> None:
     """A row of ten for each model: x given z of the prior; reconstructions of the same images.
 
     They are means with the weak decoder, and draws with the PixelCNN.
     """
-    z_key, x_key = jax.random.split(jax.random.key(config.seed))
+    z_key, x_key = jax.random.split(config.key)
     z, keys = jax.random.normal(z_key, (10, config.latent)), jax.random.split(x_key, 10)
     x = jnp.asarray(dataset.test[:10])
     samples, reconstructions = [], [x]
-    for model in trained.values():
+    for model in models:
         if decoder == "mlp":
             show = jax.vmap(model.decode)
         else:
@@ -240,55 +227,49 @@ def save_pictures(
     pictures.save_samples(out / f"reconstructions-{decoder}.png", jnp.concatenate(reconstructions))
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+def table(config: Config, dataset: Dataset, decoder: Decoder) -> study.Table:
     events = min(config.events, len(dataset.train))
     title = (
-        f"{dataset.name}, decoder {rows[0]['decoder']}: the ELBO of {events} training images in "
+        f"{dataset.name}, decoder {decoder}: the ELBO of {events} training images in "
         f"nats, taken apart (information at most {math.log(events):.2f}); NLL of the test images"
     )
-    columns = ("weights", "E log p(x|z)", "I(x; z)", "KL(q(z)||p)", "ELBO", "NLL", "active")
-    table = Table("model", *columns, title=title)
-    for row in rows:
-        names = ("reconstruction", "information", "marginal_kl", "elbo", "nll")
-        figures = [f"{row[name]:.2f}" for name in names]
-        active = f"{row['active_units']} of {config.latent}"
-        weights = "/".join(f"{row[name]:g}" for name in Weights._fields)
-        table.add_row(row["model"], weights, *figures, active)
-    Console().print(table)
-    Console().print("weights: beta / MMD / critic")
+    columns = {
+        "model": "{model}",
+        "weights": "{beta:g}/{mmd:g}/{critic:g}",
+        "E log p(x|z)": "{reconstruction:.2f}",
+        "I(x; z)": "{information:.2f}",
+        "KL(q(z)||p)": "{marginal_kl:.2f}",
+        "ELBO": "{elbo:.2f}",
+        "NLL": "{nll:.2f}",
+        "active": f"{{active_units}} of {config.latent}",
+    }
+    return study.Table(title, columns, lambda rows: [r for r in rows if r["decoder"] == decoder])
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
+    if dataset.num_levels != 2:
+        raise ValueError(f"{dataset.name} is not binary, which the Bernoulli decoder needs.")
+
+    def draw(out: Path, found: Sequence[study.Result]) -> None:
+        for decoder in config.decoder:
+            models = [it.model.autoencoder for it in found if it.row["decoder"] == decoder]
+            save_pictures(config, dataset, decoder, models, out)
+
+    variants = [variant(config, dataset, n, d) for d in config.decoder for n in config.model]
+    return study.Study(
+        variants=variants,
+        measure=lambda result: evaluate(config, dataset, result.model.autoencoder),
+        draw=draw,
+        tables=[table(config, dataset, decoder) for decoder in config.decoder],
+        note="weights: beta / MMD / critic",
+        facts={"dataset": dataset.name, "nll_particles": config.particles},
+        units="nats per image; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = data.load(config.dataset, config.data_dir)
-    if dataset.num_levels != 2:
-        raise ValueError(f"{dataset.name} is not binary, which the Bernoulli decoder needs.")
-    data.require(dataset, batch_size=config.batch_size)
-    out = run_directory.begin("info_vae", config)
-    rows = []
-    for decoder in config.decoder:
-        trained = {}
-        for name in config.model:
-            directory = out / decoder / name.replace(" ", "-")
-            result = train(config, dataset, name, decoder, directory)
-            trained[name] = result.model.autoencoder
-            figures = evaluate(config, dataset, trained[name])
-            row = {"model": name, "decoder": decoder, **MODELS[name]._asdict(), **figures}
-            rows.append(row | {"train_seconds": result.seconds})
-        save_pictures(config, dataset, decoder, trained, out)
-    for decoder in config.decoder:
-        print_table(config, dataset, [row for row in rows if row["decoder"] == decoder])
-    run_directory.write_results(
-        out,
-        start,
-        units="nats per image; seconds",
-        dataset=dataset.name,
-        nll_particles=config.particles,
-        seed=config.seed,
-        rows=rows,
-    )
-    print(f"pictures and figures: {out}")
-    return rows
+    return study.run("info_vae", config, experiment)
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ The parts are written here, as a user would write his own: any class with the me
 """
 
 import dataclasses
-import time
-from pathlib import Path
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,43 +12,29 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments import study
 from genmix import objectives
 from genmix.bounds import elbo, iwae, sticking_the_landing
 from genmix.data.digits import grey_digits
 from genmix.densities import multivariate_normal, normal
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import LatentVariableModel, StandardNormal, log_weight
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """Defaults reach an exact log p(x) within 0.05 nats of the maximum, 17.452, in a minute."""
 
-    latent: int = 10
-    """Dimensions of z, the number of principal components."""
-    steps: int = 6000
-    batch_size: int = 200
-    learning_rate: float = 1e-2
-    particles: int = 5000
+    latent: Annotated[int, study.Rule(lambda v: 0 < v < 64, "be from 1 to 63")] = 10
+    """Dimensions of z, the number of principal components; a digit has 64 pixels."""
+    steps: study.Count = 6000
+    batch_size: study.Count = 200
+    learning_rate: study.Positive = 1e-2
+    """At the start; it falls to zero along a cosine."""
+    particles: study.Count = 5000
     """Particles of the NLL estimate."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/linear_vae/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("latent", "steps", "batch_size", "particles"),
-            positive=("learning_rate",),
-        )
-        if self.latent > 63:
-            raise ValueError(f"latent must be below the 64 pixels of a digit, got {self.latent}.")
 
 
 class LinearNormal(nnx.Module):
@@ -81,21 +66,6 @@ def build(config: Config) -> LatentVariableModel:
         likelihood=LinearNormal(config.latent, 64, shared_scale=True, rngs=rngs),
         posterior=LinearNormal(64, config.latent, shared_scale=False, rngs=rngs),
     )
-
-
-def train(config: Config, x: np.ndarray, directory: Path) -> Fit:
-    # Path gradients have no variance where the posterior is exact, as it becomes here.
-    loss = objectives.elbo(estimator=sticking_the_landing.estimate)
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=loss, optimizer=optax.adam(learning_rate))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-    )
-    return fit(jax.random.key(config.seed), build(config), [player], x, plan)
 
 
 def maximum_log_likelihood(x: np.ndarray, latent: int) -> float:
@@ -135,34 +105,45 @@ def sampled_bounds(key: jax.Array, model: LatentVariableModel, x: np.ndarray) ->
     return values
 
 
-def main(config: Config) -> dict[str, float]:
-    x = grey_digits().reshape(-1, 64)
-    begin = time.perf_counter()
-    out = run_directory.begin("linear_vae", config)
-    trained = train(config, x, out)
+def evaluate(config: Config, model: LatentVariableModel, x: np.ndarray) -> dict[str, float]:
+    """Log p(x) and its bounds, means in nats an image."""
     bound_key, nll_key = jax.random.split(jax.random.key(config.seed + 1))
-    estimate = log_likelihood(nll_key, trained.model, x, num_particles=config.particles)
-    values = {
+    estimate = log_likelihood(nll_key, model, x, num_particles=config.particles)
+    return {
         "maximum of probabilistic PCA": maximum_log_likelihood(x, config.latent),
-        "exact log p(x) of the trained model": exact_log_likelihood(trained.model, x),
-        **sampled_bounds(bound_key, trained.model, x),
+        "exact log p(x) of the trained model": exact_log_likelihood(model, x),
+        **sampled_bounds(bound_key, model, x),
         f"-NLL, k = {config.particles}": -estimate.nll,
     }
-    command_line.print_table(
-        "linear VAE on the 1,797 digits / 16",
-        {"quantity": "{name}", "nats per image": "{value:.3f}"},
-        [{"name": name, "value": value} for name, value in values.items()],
+
+
+def experiment(config: Config) -> study.Study:
+    x = grey_digits().reshape(-1, 64)
+    # Path gradients have no variance where the posterior is exact, as it becomes here.
+    loss = objectives.elbo(estimator=sticking_the_landing.estimate)
+    variant = study.Variant(
+        name="linear VAE",
+        folder="",
+        row={},
+        build=lambda: build(config),
+        players=[Player(loss=loss, optimizer=optax.adam(config.falling()))],
+        data=x,
+        plan=config.plan(),
     )
-    run_directory.write_results(
-        out,
-        begin,
-        units="nats per image",
-        values=values,
-        seed=config.seed,
-        training_seconds=trained.seconds,
+    quantities = lambda rows: [
+        {"name": name, "value": value} for name, value in rows[0].items() if name != variant.timed
+    ]
+    columns = {"quantity": "{name}", "nats per image": "{value:.3f}"}
+    return study.Study(
+        variants=[variant],
+        measure=lambda result: evaluate(config, result.model, x),
+        tables=[study.Table("linear VAE on the 1,797 digits / 16", columns, quantities)],
+        units="nats per image; seconds",
     )
-    command_line.print_paths(out)
-    return values
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("linear_vae", config, experiment)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,18 @@ arXiv:1611.02731 (what the decoder cannot see is left to z).
 
 import dataclasses
 import math
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import tyro
 from flax import nnx
 
+from experiments import study
 from genmix import bijectors as bij
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
@@ -39,8 +38,8 @@ from genmix.families import (
 )
 from genmix.nets import MADE, MLP, GatedPixelCNN
 from genmix.objectives import Rate
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 Tool = Literal["warm-up", "free-bits", "dropout", "reach"]
 PixelVAE = Literal[
@@ -79,63 +78,32 @@ DRAWS = 9  # pictures drawn from one z
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """One row of the table for each model; those after plain are PixelVAEs with a tool or more."""
 
-    model: tuple[Model, ...] = tuple(TOOLS)
-    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
-        "digits"
-    )
-    """One of bits; tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md).
-    """
-    data_dir: Path | None = None
-    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
-    warm_up: float = 0.5
+    model: study.Each[Model] = tuple(TOOLS)
+    warm_up: study.Share = 0.5
     """Part of the steps over which the weight of the KL term rises from 0 to 1."""
-    free_nats: float = 0.5
+    free_nats: study.NotNegative = 0.5
     """Nats that each dimension of z may cost without being pressed further."""
-    dropout: float = 0.5
+    dropout: study.Share = 0.5
     """Rate at which pixels are hidden from those after them, in training."""
-    reach: int = 1
+    reach: study.Count = 1
     """Columns to either side, and one row more above, that a pixel sees with a small reach."""
-    latent: int = 10
+    latent: study.Count = 10
     """Dimensions of z."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the fully connected layers; 20 for the digits, 300 for larger images."""
-    width: int = 24
+    width: study.Count = 24
     """Channels of the PixelCNN."""
-    layers: int = 5
+    layers: study.Count = 5
     """Layers of the PixelCNN, the first 7x7 and the others 3x3 where the reach is not small."""
-    steps: int = 1000
-    batch_size: int = 50
-    learning_rate: float = 2e-3
+    steps: study.Count = 1000
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    particles: int = 200
+    particles: study.Count = 200
     """Particles of the NLL estimate."""
-    limit: int | None = None
-    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/pixel_vae/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        if not self.model or len(set(self.model)) < len(self.model):
-            raise ValueError(f"model needs at least one name, each once, got {self.model}.")
-        command_line.require(
-            self,
-            counts=("reach", "latent", "hidden", "width", "layers", "steps", "batch_size",
-                    "particles", "limit"),
-            positive=("learning_rate",),
-        )  # fmt: skip
-        for name in ("warm_up", "dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}.")
-        if not 0 <= self.free_nats < math.inf:
-            raise ValueError(f"free_nats must not be negative, got {self.free_nats}.")
 
 
 def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel | Autoregressive:
@@ -198,7 +166,7 @@ def without_dropout(model: Any) -> Any:
     )
 
 
-def train(config: Config, dataset: Dataset, name: Model, directory: Path) -> Fit:
+def variant(config: Config, dataset: Dataset, name: Model) -> study.Variant:
     tools = TOOLS[name]
     beta, warm_up = 1.0, round(config.warm_up * config.steps)
     if "warm-up" in tools and warm_up:
@@ -207,25 +175,20 @@ def train(config: Config, dataset: Dataset, name: Model, directory: Path) -> Fit
     rate = None
     if name != "pixelcnn":
         rate = Rate(beta=beta, free_nats=free_nats, analytic=name != "hierarchical")
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(learning_rate))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=TITLES[name].strip(),
+    return study.Variant(
+        name=TITLES[name].strip(),
+        folder=name,
+        row={"model": TITLES[name].strip()},
+        build=lambda: build(config, dataset, name),
+        players=[Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(config.falling()))],
+        data=dataset.train,
+        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
     )
-    model = build(config, dataset, name)
-    return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
 
 
 def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit."""
-    nll_key, elbo_key, unit_key = jax.random.split(jax.random.key(config.seed), 3)
+    nll_key, elbo_key, unit_key = jax.random.split(config.key, 3)
     x, rows = dataset.test, max(640_000 // math.prod(dataset.test.shape[1:]), 1)
     has_z = isinstance(model, LatentVariableModel)
     likelihood = evaluation.log_likelihood(
@@ -244,7 +207,7 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
 
 def draw(config: Config, dataset: Dataset, model: Any, out: Path) -> None:
     """Samples; and rows of a test image followed by draws of x given one z of that image."""
-    sample_key, encode_key = jax.random.split(jax.random.key(config.seed))
+    sample_key, encode_key = jax.random.split(config.key)
     samples = jax.jit(jax.vmap(model.sample))(jax.random.split(sample_key, 100))
     pictures.save_samples(out / "samples.png", samples)
     if not isinstance(model, LatentVariableModel):
@@ -262,68 +225,45 @@ def draw(config: Config, dataset: Dataset, model: Any, out: Path) -> None:
     pictures.save_samples(out / "draws_given_z.png", images, columns=DRAWS + 1)
 
 
-def run_all(config: Config, dataset: Dataset, out: Path) -> list[dict[str, Any]]:
-    """Train and evaluate each model, the baseline first; one row each."""
-    log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    rows: list[dict[str, Any]] = [evaluation.baselines.row("independent Bernoulli", log_px)]
-    rates = {}
-    for name in config.model:
-        directory = out / name
-        trained = train(config, dataset, name, directory)
-        model = without_dropout(trained.model)
-        figures = evaluate(config, dataset, model) | {"train_seconds": trained.seconds}
-        draw(config, dataset, model, directory)
-        rows.append({"model": TITLES[name].strip()} | figures)
-        if name != "pixelcnn":
-            rates[TITLES[name].strip()] = trained.history["rate"]
+def draw_rates(out: Path, found: Sequence[study.Result]) -> None:
+    rates = {it.name: it.history["rate"] for it in found if "rate" in it.history}
     if rates:
         pictures.save_curves(
             out / "rates.png", rates, x_label="step", y_label="KL(q(z | x) || p(z)) (nats)"
         )
-    return rows
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    indented = {title.strip(): title for title in TITLES.values()}
-    command_line.print_table(
-        f"{dataset.name}: nats per image, NLL with {config.particles} particles",
-        {
-            "model": "{title}",
-            "NLL": "{nll:.2f}",
-            "±": "{nll_standard_error:.2f}",
-            "ELBO": "{elbo:.2f}",
-            "KL": "{rate:.2f}",
-            "active units": f"{{active_units}} of {config.latent}",
-            "training": "{train_seconds:.1f} s",
-        },
-        [{**row, "title": indented.get(row["model"], row["model"])} for row in rows],
-    )
-
-
-def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = data.thinned(data.load(config.dataset, config.data_dir), config.limit)
+def experiment(config: Config) -> study.Study:
+    dataset = config.load()
     if dataset.num_levels != 2:
         raise ValueError(
             f"{dataset.name} has {dataset.num_levels} grey levels, and this experiment is about "
             "bits: use another --dataset, or experiments.mix --decoder pixelcnn."
         )
-    data.require(dataset, batch_size=config.batch_size)
-    out = run_directory.begin("pixel_vae", config)
-    with run_directory.locked(out):
-        rows = run_all(config, dataset, out)
-    print_table(config, dataset, rows)
-    run_directory.write_results(
-        out,
-        start,
+    titles: dict[str, str] = {title.strip(): title for title in TITLES.values()}
+    columns: dict[str, study.Column] = {
+        "model": lambda row: titles.get(str(row["model"]), str(row["model"])),
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+    }
+    if config.model != ("pixelcnn",):
+        units = f"{{active_units}} of {config.latent}"
+        columns |= {"ELBO": "{elbo:.2f}", "KL": "{rate:.2f}", "active units": units}
+    title = f"{dataset.name}: nats per image, NLL with {config.particles} particles"
+    return study.Study(
+        before=[evaluation.baselines.independent_pixels(dataset)],
+        variants=[variant(config, dataset, name) for name in config.model],
+        measure=lambda it: evaluate(config, dataset, without_dropout(it.model)),
+        draw_each=lambda it: draw(config, dataset, without_dropout(it.model), it.directory),
+        draw=draw_rates,
+        tables=[study.Table(title, columns | {"training": "{train_seconds:.1f} s"})],
+        facts={"dataset": dataset.name, "nll_particles": config.particles},
         units="nats per image; seconds",
-        dataset=dataset.name,
-        nll_particles=config.particles,
-        seed=config.seed,
-        rows=rows,
     )
-    command_line.print_paths(out, "*/samples.png", "*/draws_given_z.png", "rates.png")
-    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("pixel_vae", config, experiment)
 
 
 if __name__ == "__main__":

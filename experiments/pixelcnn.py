@@ -7,7 +7,6 @@ scikit-learn's digits in minutes on two CPU cores.
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -17,20 +16,21 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments import study
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Autoregressive, BinaryLevels, LogisticMixtureLevels, MaskMixture
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE, state
 from genmix.objectives import mask_cycling
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, Validation, fit
+from genmix.runs import command_line
+from genmix.training import Player, Validation
 
 Network = Literal["made", "nade", "pixelcnn", "row-lstm", "bilstm"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """One network after the other is trained on the same images."""
 
     dataset: Literal[
@@ -39,49 +39,24 @@ class Config:
     likelihood: Literal["bernoulli", "logistic-mixture"] = "bernoulli"
     """Of a pixel: of bits in nats, or of grey levels (logistics cut into bins, ten mixed) in bits
     per dimension."""
-    data_dir: Path | None = None
-    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
-    network: tuple[Network, ...] = ("made", "nade", "pixelcnn")
-    layers: int = 5
+    network: study.Each[Network] = ("made", "nade", "pixelcnn")
+    layers: study.Count = 5
     """Layers of pixelcnn; row-lstm and bilstm have two."""
-    width: int = 16
+    width: study.Count = 16
     """Channels of pixelcnn, row-lstm and bilstm."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Units of made and nade; 200 for the digits, 1,000 for larger images."""
-    masks: int = 1
+    masks: study.Count = 1
     """Orders and masks of made, in turn in training; p(x) is the mean over all of them."""
-    steps: int = 3000
-    batch_size: int = 50
-    learning_rate: float = 2e-3
+    steps: study.Count = 3000
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    patience: int | None = None
+    patience: study.Count | None = None
     """Stop after this many twentieths of the run without a better validation likelihood."""
-    limit: int | None = None
-    """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/pixelcnn/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        command_line.require(
-            self,
-            counts=(
-                "layers",
-                "width",
-                "hidden",
-                "masks",
-                "steps",
-                "batch_size",
-                "patience",
-                "limit",
-            ),
-            positive=("learning_rate",),
-            names=("network",),
-        )
+        super().__post_init__()
         if self.masks > 1 and "made" not in self.network:
             raise ValueError(f"masks are those of made, got {self.masks} without --network made.")
         if self.likelihood == "bernoulli" and self.dataset == "frey-faces":
@@ -122,29 +97,24 @@ def build(config: Config, dataset: Dataset, name: str) -> Autoregressive | MaskM
     return model
 
 
-def train(config: Config, dataset: Dataset, name: str, out: Path) -> Fit:
+def variant(config: Config, dataset: Dataset, name: str) -> study.Variant:
     every = max(config.steps // 20, 1)
-
-    def score(model: Any) -> float:
-        return -likelihood(model, dataset.valid).nll
-
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        rounds_per_call=every,
-        validation=Validation(score, every, config.patience) if len(dataset.valid) else None,
-        directory=out / name,
-        resume=config.resume,
-        debug=config.debug,
-        label=name,
+    score = lambda model: -likelihood(model, dataset.valid).nll
+    has_valid = len(dataset.valid) > 0
+    bound = mask_cycling.elbo if name == "made" and config.masks > 1 else objectives.elbo
+    optimizer = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(config.falling()))
+    return study.Variant(
+        name=name,
+        row={"model": name},
+        build=lambda: build(config, dataset, name),
+        players=[Player(loss=bound(name="log_prob"), optimizer=optimizer)],
+        data=dataset.train,
+        plan=config.plan(
+            reports=20,
+            transform=data.binarize if dataset.binarization == "dynamic" else None,
+            validation=Validation(score, every, config.patience) if has_valid else None,
+        ),
     )
-    schedule = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    optimizer = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(schedule))
-    model = build(config, dataset, name)
-    bound = mask_cycling.elbo if isinstance(model, MaskMixture) else objectives.elbo
-    player = Player(loss=bound(name="log_prob"), optimizer=optimizer)
-    return fit(jax.random.key(config.seed), model, [player], dataset.train, plan)
 
 
 def likelihood(model: Any, x: np.ndarray) -> evaluation.LogLikelihood:
@@ -154,86 +124,56 @@ def likelihood(model: Any, x: np.ndarray) -> evaluation.LogLikelihood:
 
 
 def draw(config: Config, dataset: Dataset, model: Any, path: Path) -> None:
-    keys = jax.random.split(jax.random.key(config.seed), 100)
+    keys = jax.random.split(config.key, 100)
     # A mixture over masks has a copy of the weights for each image that is drawn with others.
     together = 5 if isinstance(model, MaskMixture) else 100
     x = jax.jit(lambda model: jax.lax.map(model.sample, keys, batch_size=together))(model)
     pictures.save_samples(path, x / (dataset.num_levels - 1))
 
 
-def baseline(config: Config, dataset: Dataset) -> dict[str, Any]:
-    """The row of independent pixels."""
-    if config.likelihood == "bernoulli":
-        log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-        return evaluation.baselines.row("independent Bernoulli", log_px)
-    log_px = evaluation.baselines.independent_histogram(
-        dataset.train, dataset.test, num_levels=dataset.num_levels
-    )
-    row = evaluation.baselines.row("independent histograms", log_px)
-    return figures(config, dataset, row)
-
-
-def figures(config: Config, dataset: Dataset, row: dict[str, Any]) -> dict[str, Any]:
-    """A row with its NLL in bits per dimension too, where pixels have grey levels."""
-    if config.likelihood == "bernoulli":
-        return row
+def evaluate(dataset: Dataset, model: Any) -> dict[str, Any]:
+    estimate = likelihood(model, dataset.test)
     bits = lambda nats: evaluation.bits_per_dim(-nats, math.prod(dataset.test.shape[1:]))
-    return row | {
-        "bits_per_dim": bits(row["nll"]),
-        "bits_per_dim_standard_error": bits(row["nll_standard_error"]),
+    return {
+        "nll": estimate.nll,
+        "nll_standard_error": estimate.standard_error,
+        "bits_per_dim": bits(estimate.nll),
+        "bits_per_dim_standard_error": bits(estimate.standard_error),
+        "parameters": state.num_parameters(model),
     }
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
+def experiment(config: Config) -> study.Study:
+    dataset = load(config)
+    data.require(dataset, batch_size=config.batch_size, patience=config.patience)
     nats = {"NLL": "{nll:.2f}", "±": "{nll_standard_error:.2f}"}
     bits = {"bits/dim": "{bits_per_dim:.3f}", "±": "{bits_per_dim_standard_error:.3f}"}
-    command_line.print_table(
+    columns = {
+        "model": "{model}",
+        **(nats if config.likelihood == "bernoulli" else bits | {"NLL": "{nll:.2f}"}),
+        "parameters": "{parameters:,}",
+        "training": "{train_seconds:.1f} s",
+    }
+    title = (
         f"{dataset.name}, {len(dataset.test)} test images of {dataset.num_levels} levels: exact "
-        "NLL in nats",
-        {
-            "model": "{model}",
-            **(nats if config.likelihood == "bernoulli" else bits | {"NLL": "{nll:.2f}"}),
-            "parameters": "{parameters:,}",
-            "training": "{train_seconds:.1f} s",
-        },
-        rows,
+        "NLL in nats"
+    )
+    return study.Study(
+        before=[evaluation.baselines.independent_pixels(dataset)],
+        variants=[variant(config, dataset, name) for name in config.network],
+        measure=lambda it: evaluate(dataset, it.model),
+        draw_each=lambda it: draw(config, dataset, it.model, it.directory / "samples.png"),
+        draw=lambda out, found: study.save_curves(
+            out, found, "log_prob", "training log p(x) (nats)"
+        ),
+        tables=[study.Table(title, columns)],
+        facts={"dataset": dataset.name},
+        units="nats per image, bits per dimension of levels; seconds",
     )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = load(config)
-    data.require(dataset, batch_size=config.batch_size, patience=config.patience)
-    out = run_directory.begin("pixelcnn", config)
-    rows = [baseline(config, dataset)]
-    curves = {}
-    for name in config.network:
-        trained = train(config, dataset, name, out)
-        draw(config, dataset, trained.model, out / name / "samples.png")
-        estimate = likelihood(trained.model, dataset.test)
-        row = {
-            "model": name,
-            "nll": estimate.nll,
-            "nll_standard_error": estimate.standard_error,
-            "parameters": state.num_parameters(trained.model),
-            "train_seconds": trained.seconds,
-        }
-        rows.append(figures(config, dataset, row))
-        curves[name] = trained.history["log_prob"]
-    pictures.save_curves(
-        out / "curves.png", curves, x_label="step", y_label="training log p(x) (nats)"
-    )
-    print_table(config, dataset, rows)
-    run_directory.write_results(
-        out,
-        start,
-        units="nats per image, bits per dimension of levels; seconds",
-        dataset=dataset.name,
-        seed=config.seed,
-        rows=rows,
-    )
-    command_line.print_paths(out, "*/samples.png", "curves.png")
-    return rows
+    return study.run("pixelcnn", config, experiment)
 
 
 if __name__ == "__main__":

@@ -5,64 +5,46 @@ importance sampling from below, and on images that the model itself has drawn al
 """
 
 import dataclasses
-import time
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import optax
 from flax import nnx
 
+from experiments import study
 from genmix import data, objectives
 from genmix.data import Dataset
 from genmix.evaluation import Annealing, Bound, sandwich, sandwich_of_simulated
 from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Player
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """Defaults take two minutes on two CPU cores."""
 
-    k: tuple[int, ...] = (1, 50)
+    k: study.Each[study.Count] = (1, 50)
     """Particles in training; 1 is the VAE, more are the IWAE."""
-    latent: int = 10
+    latent: study.Count = 10
     """Dimensions of z."""
-    hidden: int = 100
+    hidden: study.Count = 100
     """Width of the two hidden layers."""
-    steps: int = 8_000
-    batch_size: int = 50
-    learning_rate: float = 2e-3
+    steps: study.Count = 8_000
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    images: int = 100
+    images: Annotated[int, study.Rule(lambda v: 2 <= v <= 360, "be between 2 and 360")] = 100
     """Test images, and as many simulated ones."""
-    particles: int = 5000
+    particles: study.Count = 5000
     """Of the importance-weighted bound."""
-    temperatures: int = 200
+    temperatures: study.Count = 200
     """Of annealing from q(z | x) to p(z | x)."""
-    step_size: float = 0.2
+    step_size: study.Positive = 0.2
     """Of its Hamiltonian Monte Carlo."""
-    chains: int = 8
+    chains: study.Count = 8
     """Annealed for each image."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/sandwich/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        command_line.require(
-            self,
-            counts=("k", "latent", "hidden", "steps", "batch_size", "particles", "temperatures",
-                    "chains"),
-            positive=("learning_rate", "step_size"),
-        )  # fmt: skip
-        if not 2 <= self.images <= 360:
-            raise ValueError(f"images must be between 2 and 360, got {self.images}.")
 
 
 def build(config: Config, dataset: Dataset) -> LatentVariableModel:
@@ -75,23 +57,6 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     )
 
 
-def train(config: Config, dataset: Dataset, k: int, directory: Path) -> Fit:
-    rate = optax.cosine_decay_schedule(config.learning_rate, config.steps)
-    player = Player(loss=objectives.iwae(k), optimizer=optax.adam(rate))
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize,
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=f"k={k}",
-    )
-    key = jax.random.key(config.seed)
-    return fit(key, build(config, dataset), [player], dataset.train, plan)
-
-
 def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> list[dict[str, Any]]:
     """Bounds on test images and on simulated ones, in nats."""
     annealing = Annealing(
@@ -99,7 +64,7 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> li
         step_size=config.step_size,
         num_chains=config.chains,
     )
-    keys = jax.random.split(jax.random.key(config.seed), 2)
+    keys = jax.random.split(config.key, 2)
     x, options = dataset.test[: config.images], {"num_particles": config.particles}
     of_test = sandwich(keys[0], model, x, annealing=annealing, **options)
     simulated = sandwich_of_simulated(keys[1], model, config.images, annealing=annealing, **options)
@@ -119,44 +84,39 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> li
     return rows
 
 
-def print_table(rows: list[dict[str, Any]]) -> None:
+def experiment(config: Config) -> study.Study:
+    dataset = data.load("digits")
+    variant = lambda k: study.Variant(
+        name=f"k={k}",
+        folder=f"k{k}",
+        row={"k": k},
+        build=lambda: build(config, dataset),
+        players=[Player(loss=objectives.iwae(k), optimizer=optax.adam(config.falling()))],
+        data=dataset.train,
+        plan=config.plan(transform=data.binarize),
+    )
     with_error = lambda name: f"{{{name}:.3f}} ± {{{name}_standard_error:.3f}}"
-    command_line.print_table(
-        "log p(x) of digits, nats per image",
-        {
-            "k": "{k}",
-            "images": "{images}",
-            "ELBO": "{elbo:.3f}",
-            "IWAE": "{iwae:.3f}",
-            "AIS": "{ais:.3f}",
-            "upper": "{upper:.3f}",
-            "AIS - ELBO": with_error("gap"),
-            "upper - AIS": with_error("width"),
-        },
-        rows,
+    columns = {
+        "k": "{k}",
+        "images": "{images}",
+        "ELBO": "{elbo:.3f}",
+        "IWAE": "{iwae:.3f}",
+        "AIS": "{ais:.3f}",
+        "upper": "{upper:.3f}",
+        "AIS - ELBO": with_error("gap"),
+        "upper - AIS": with_error("width"),
+    }
+    return study.Study(
+        variants=[variant(k) for k in config.k],
+        measure=lambda result: evaluate(config, dataset, result.model),
+        tables=[study.Table("log p(x) of digits, nats per image", columns)],
+        facts={"particles": config.particles, "temperatures": config.temperatures},
+        units="nats per image; seconds",
     )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    begin = time.perf_counter()
-    dataset = data.load("digits")
-    out = run_directory.begin("sandwich", config)
-    rows = []
-    for k in config.k:
-        model = train(config, dataset, k, out / f"k{k}").model
-        rows += [{"k": k} | row for row in evaluate(config, dataset, model)]
-    print_table(rows)
-    run_directory.write_results(
-        out,
-        begin,
-        units="nats per image; seconds",
-        particles=config.particles,
-        temperatures=config.temperatures,
-        seed=config.seed,
-        rows=rows,
-    )
-    command_line.print_paths(out)
-    return rows
+    return study.run("sandwich", config, experiment)
 
 
 if __name__ == "__main__":

@@ -42,10 +42,12 @@ from experiments.study.settings import (
     AnyDataset,
     Count,
     Each,
+    Images,
     NotNegative,
     NotNegativeCount,
     OnImages,
     Positive,
+    Resumable,
     Rule,
     Settings,
     Share,
@@ -53,20 +55,23 @@ from experiments.study.settings import (
     at_least,
 )
 from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
-from experiments.study.table import Row, Table
+from experiments.study.table import Column, Row, Table
 
 __all__ = [
     "LOCAL",
     "AnyDataset",
+    "Column",
     "Computation",
     "Count",
     "Each",
+    "Images",
     "Judge",
     "NotNegative",
     "NotNegativeCount",
     "OnImages",
     "Positive",
     "Result",
+    "Resumable",
     "Row",
     "Rule",
     "Settings",

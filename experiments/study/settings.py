@@ -71,13 +71,9 @@ class Settings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Training(Settings):
-    """What an experiment that trains models lets its user choose, too."""
+class Resumable(Settings):
+    """What an experiment that keeps checkpoints lets its user choose, too."""
 
-    steps: Count = 5000
-    batch_size: Count = 100
-    learning_rate: Positive = 1e-3
-    """At the start; it falls to zero along a cosine."""
     resume: bool = False
     """Go on with the run in --out, bit for bit."""
     debug: bool = False
@@ -88,23 +84,9 @@ class Training(Settings):
         if self.resume and self.out is None:
             raise ValueError("resume needs --out DIR, the run to go on with.")
 
-    def falling(self, steps: int | None = None, rate: float | None = None) -> optax.Schedule:
-        """The learning rate, or another, which falls to zero along a cosine over all steps."""
-        start = self.learning_rate if rate is None else rate
-        return optax.cosine_decay_schedule(start, self.steps if steps is None else steps)
-
-    def plan(self, steps: int | None = None, *, reports: int = 50, **more: Any) -> Plan:
-        """As many rounds as there are steps, in so many reports."""
-        rounds = self.steps if steps is None else steps
-        options: dict[str, Any] = {
-            "batch_size": self.batch_size,
-            "rounds_per_call": max(rounds // reports, 1),
-        }
-        return Plan(num_rounds=rounds, **(options | more))
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class OnImages(Training):
+class Images(Settings):
     """What an experiment on images lets its user choose, too."""
 
     dataset: AnyDataset = "digits"
@@ -117,6 +99,35 @@ class OnImages(Training):
     def load(self) -> Dataset:
         """The data set, bits if it has them."""
         return data.thinned(data.load(self.dataset, self.data_dir), self.limit)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(Resumable):
+    """What an experiment that trains for one number of steps lets its user choose, too."""
+
+    steps: Count = 5000
+    batch_size: Count = 100
+    learning_rate: Positive = 1e-3
+    """At the start; it falls to zero along a cosine."""
+
+    def falling(self, rate: float | None = None) -> optax.Schedule:
+        """The learning rate, or another, which falls to zero along a cosine."""
+        start = self.learning_rate if rate is None else rate
+        return optax.cosine_decay_schedule(start, self.steps)
+
+    def plan(self, *, reports: int = 50, **more: Any) -> Plan:
+        """As many rounds as there are steps, in so many reports."""
+        options: dict[str, Any] = {
+            "num_rounds": self.steps,
+            "batch_size": self.batch_size,
+            "rounds_per_call": max(self.steps // reports, 1),
+        }
+        return Plan(**(options | more))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnImages(Training, Images):
+    """Training on images."""
 
 
 LOCAL = (*("out", "resume", "debug", "data_dir"), *("mesh", "shard_parameters", "processes"))

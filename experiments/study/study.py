@@ -12,7 +12,7 @@ import jax
 from jaxtyping import PyTree
 
 from experiments.study import results, trial
-from experiments.study.settings import LOCAL, Settings, Training
+from experiments.study.settings import LOCAL, Resumable, Settings
 from experiments.study.table import Row, Table
 from genmix import processes, sharding
 from genmix.evaluation import pictures
@@ -29,6 +29,7 @@ class Variant:
     Attributes:
         name: of its progress bar, and of its folder unless that is given.
         row: what its row begins with.
+        plan: it, or a function of the variant's directory to it.
         folder: inside the run's directory; "" is that directory itself.
     """
 
@@ -37,20 +38,23 @@ class Variant:
     build: Callable[[], Any]
     players: Sequence[Player]
     data: PyTree
-    plan: Plan
+    plan: Plan | Callable[[Path], Plan]
     folder: str | None = None
     timed = "train_seconds"
 
+    def planned(self, directory: Path = Path()) -> Plan:
+        return self.plan(directory) if callable(self.plan) else self.plan
+
     def trace(self) -> jax.stages.Traced:
         """One round, on shapes alone."""
-        return trial.traced(self.build, self.players, self.data, self.plan)
+        return trial.traced(self.build, self.players, self.data, self.planned())
 
     def run(self, config: Settings, directory: Path) -> tuple[Any, History, float]:
         """Train it, or go on with its training: the model, its history, and the seconds."""
         logged: dict[str, Any] = {"directory": directory, "label": self.name}
-        if isinstance(config, Training):
+        if isinstance(config, Resumable):
             logged |= {"resume": config.resume, "debug": config.debug}
-        plan = dataclasses.replace(self.plan, **logged)
+        plan = dataclasses.replace(self.planned(directory), **logged)
         fitted = fit(config.key, self.build(), self.players, self.data, plan)
         return fitted.model, fitted.history, fitted.seconds
 
@@ -156,7 +160,7 @@ def check(study: Study) -> None:
     for variant in study.variants:
         if isinstance(variant, Variant) and variant.name not in tried:
             tried.add(variant.name)
-            trial.require_batch(variant.data, variant.plan)
+            trial.require_batch(variant.data, variant.planned())
             try:
                 variant.trace()
             except (TypeError, ValueError) as error:

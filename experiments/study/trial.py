@@ -26,8 +26,7 @@ def require_batch(data: PyTree, plan: Plan) -> None:
     size = min(leaf.shape[0] for leaf in jax.tree.leaves(data))
     if plan.batch_size > size:
         raise ValueError(
-            f"batch_size must be at most {size}, the number of training examples; got "
-            f"{plan.batch_size}."
+            f"batch_size must be at most {size}, the training examples; got {plan.batch_size}."
         )
 
 

@@ -35,25 +35,30 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
     assert "FactorVAE" in capsys.readouterr().out
 
 
-def test_beta_multiplies_the_rate(tmp_path, monkeypatch):
-    seen: list[Any] = []
-    monkeypatch.setattr(beta_vae, "fit", lambda *arguments: seen.extend(arguments))
+def test_beta_multiplies_the_rate():
+    config = beta_vae.Config(**TINY)
     x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (60, 8, 8, 1)), jnp.float32)
-    beta_vae.train(beta_vae.Config(**TINY), 4.0, np.asarray(x), tmp_path)
-    _, model, (player,), *_ = seen
+    (player,) = beta_vae.variant(config, 4.0, np.asarray(x)).players
+    model = beta_vae.build(config)
     loss, (metrics, _) = jax.jit(player.loss)(model, jax.random.key(0), x, jnp.zeros((), int))
     assert metrics["rate"] > 1e-3
     np.testing.assert_allclose(loss, 4 * metrics["rate"] - metrics["log_likelihood"], rtol=1e-5)
+
+
+def test_a_batch_has_no_more_than_all_images(tmp_path):
+    config = beta_vae.Config(**(TINY | {"batch_size": 61}), out=tmp_path / "run")
+    with pytest.raises(ValueError, match="batch_size must be at most 60, the training examples"):
+        beta_vae.main(config)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"latent": 1}, "latent must be at least 2 for a gap, got 1"),
-        ({"beta": (-1.0,)}, "beta must not be negative or infinite"),
-        ({"beta": ()}, "beta needs at least one name"),
+        ({"beta": (-1.0,)}, "beta must not be negative, got"),
+        ({"beta": ()}, "beta must name at least one, got"),
         ({"beta": (1.0, 1.0000001)}, r"beta must name each once, got \(1.0, 1.0000001\)"),
-        ({"images": 63}, "batch_size must be at most 63, the training examples of --images; got"),
         ({"resume": True}, "resume needs --out DIR"),
         ({"side": 0}, "side must be at least 1, got 0"),
     ],

@@ -56,7 +56,7 @@ def test_posteriors_depend_on_x_in_every_parameter(name, kind):
     ("options", "message"),
     [
         ({"flows": 0}, "flows must be at least 1, got 0"),
-        ({"posterior": ()}, "posterior needs at least one name, got none"),
+        ({"posterior": ()}, "posterior must name at least one, got"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"resume": True}, "resume needs --out DIR"),
     ],

@@ -47,7 +47,7 @@ def test_validation_where_there_are_images_for_it(tmp_path, data_dir):
     ("options", "message"),
     [
         ({"components": 0}, "components must be at least 1, got 0"),
-        ({"model": ()}, "model needs at least one name, got none"),
+        ({"model": ()}, "model must name at least one, got"),
         ({"learning_rate": -1.0}, "learning_rate must be positive, got -1.0"),
         ({"resume": True}, "resume needs --out DIR"),
     ],
@@ -61,8 +61,11 @@ def test_bad_configurations_are_refused(options, message):
     ("options", "message"),
     [
         ({"components": 1438, "model": ("normal", "vamp")}, "at most the 1437 training images"),
-        ({"latent": 1, "model": ("normal", "maf")}, "maf cannot be built: its layers need a laten"),
-        ({"hidden": 10, "model": ("normal", "maf")}, "maf cannot be built: MADE over 20 entries"),
+        (
+            {"latent": 1, "model": ("normal", "maf")},
+            "maf cannot be trained: its layers need a laten",
+        ),
+        ({"hidden": 10, "model": ("normal", "maf")}, "maf cannot be trained: MADE over 20 entries"),
     ],
 )
 def test_what_cannot_be_built_is_refused_before_training(options, message, tmp_path):

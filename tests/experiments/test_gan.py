@@ -92,7 +92,7 @@ def test_training_points_are_those_of_the_mixture():
         ({"penalty_weight": float("nan")}, "penalty_weight must not be negative, got nan"),
         ({"learning_rate": float("inf")}, "learning_rate must be positive, got inf"),
         ({"critic_learning_rate": 0.0}, "critic_learning_rate must be positive, got 0.0"),
-        ({"dataset": ()}, "dataset needs at least one name, got none"),
+        ({"dataset": ()}, "dataset must name at least one, got"),
         ({"loss": ("hinge", "hinge")}, r"loss must name each once, got \('hinge', 'hinge'\)"),
         ({"samples": 3}, "samples must be at least 4, got 3"),
         ({"average_decay": 1.0}, r"average_decay must be in \[0, 1\), got 1.0"),

@@ -82,7 +82,7 @@ def test_a_run_leaves_everything_behind(tmp_path, monkeypatch, capsys):
         ("--warm-up nan", r"warm_up must be in \[0, 1\], got nan."),
         ("--free-nats -1", "free_nats must not be negative, got -1.0."),
         ("--learning-rate 0", "learning_rate must be positive, got 0.0."),
-        ("--model plain plain", "model needs at least one name, each once"),
+        ("--model plain plain", "model must name each once"),
         ("--model pixel", "invalid choice 'pixel'"),
         ("--batch-size 1438", "batch_size must be at most 1437, the training images of digits"),
         ("--resume", "resume needs --out DIR"),

@@ -59,7 +59,7 @@ def test_levels_are_those_of_the_likelihood():
     ("options", "message"),
     [
         ({"width": 0}, "width must be at least 1, got 0"),
-        ({"network": ()}, "network needs at least one name, got none"),
+        ({"network": ()}, "network must name at least one, got"),
         ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
         ({"masks": 0}, "masks must be at least 1, got 0"),
         ({"masks": 3, "network": ("nade",)}, "masks are those of made, got 3 without"),

@@ -6,9 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments import beta_vae, gan, info_gan, info_vae, vae_gan
-from genmix import data
-from genmix.data import grey, mixtures
+from experiments import gan
 
 
 class Killed(BaseException):
@@ -50,28 +48,3 @@ def test_a_gan_killed_in_its_second_game_ends_as_if_undisturbed(tmp_path, monkey
         pictures = contents(tmp_path / "undisturbed", pattern)
         assert len(pictures) == count
         assert contents(tmp_path / "killed", pattern) == pictures
-
-
-def trains(experiment: Any, *arguments: Any, **options: Any) -> Any:
-    """Experiment, options, and arguments of its `train` between configuration and directory."""
-    name = experiment.__name__.rpartition(".")[-1]
-    return pytest.param(experiment, options, arguments, id=name)
-
-
-@pytest.mark.parametrize(
-    ("experiment", "options", "arguments"),
-    [
-        trains(beta_vae, 4.0, np.zeros((100, 4, 4, 1)), hidden=4, side=4),
-        trains(info_gan, "eight-gaussians", mixtures.BY_NAME["eight-gaussians"]),
-        trains(info_vae, data.load("digits"), "VAE", "mlp", hidden=4),
-        trains(vae_gan, "VAE", grey.load_images("digits"), hidden=4),
-    ],
-)
-def test_each_model_goes_on_where_its_run_does(
-    tmp_path, monkeypatch, experiment, options, arguments
-):
-    monkeypatch.setattr(experiment, "fit", lambda *arguments: arguments[-1])
-    for resume in (False, True):
-        config = experiment.Config(**options, out=tmp_path, resume=resume)
-        plan = experiment.train(config, *arguments, tmp_path / "model")
-        assert (plan.resume, plan.directory) == (resume, tmp_path / "model")

@@ -32,7 +32,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"k": ()}, r"k must be at least 1, got \(\)"),
+        ({"k": ()}, r"k must name at least one, got \(\)"),
         ({"images": 1}, "images must be between 2 and 360, got 1"),
         ({"temperatures": 0}, "temperatures must be at least 1, got 0"),
         ({"step_size": -1.0}, "step_size must be positive, got -1.0"),

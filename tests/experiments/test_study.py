@@ -131,7 +131,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path):
     team = [Player(loss=Term(wrong), optimizer=optax.sgd(1e-2))]
     with pytest.raises(ValueError, match="slope 5 cannot be trained: "):
         run(tmp_path / "run", variants=[variant(Config(), 5.0, players=team)])
-    with pytest.raises(ValueError, match="batch_size must be at most 8, the number of training"):
+    with pytest.raises(ValueError, match="batch_size must be at most 8, the training examples"):
         run(tmp_path / "run", settings={"batch_size": 9})
     assert not (tmp_path / "run").exists()
 
@@ -155,6 +155,23 @@ def test_figures_that_are_not_finite_are_null_with_the_reason(tmp_path):
         "rows[0].final_standard_error": "nan: a standard error needs two events or more",
         "rows[0].parts[1]": "-inf",
     }
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_each_variant_goes_on_where_its_run_does(tmp_path, monkeypatch, resume):
+    plans = []
+
+    def fit(key, model, players, data, plan):
+        plans.append((plan.resume, plan.directory, plan.label))
+        return real(key, model, players, data, plan)
+
+    real = study.study.fit
+    if resume:
+        run(tmp_path / "run")
+    monkeypatch.setattr(study.study, "fit", fit)
+    run(tmp_path / "run", settings={"resume": resume})
+    names = {"slope-1": "slope 1", "slope-2": "slope 2"}
+    assert plans == [(resume, tmp_path / "run" / folder, name) for folder, name in names.items()]
 
 
 def test_a_resumed_run_ends_with_the_same_rows(tmp_path):

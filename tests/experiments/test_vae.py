@@ -143,7 +143,7 @@ def test_every_data_set_trains(tmp_path, data_dir, dataset, decoder):
     [
         (
             {"batch_size": 1438},
-            "batch_size must be at most 1437, the number of training examples; got",
+            "batch_size must be at most 1437, the training examples; got",
         ),
         ({"dataset": "mnist"}, "pass the folder that holds mnist/"),
         (
