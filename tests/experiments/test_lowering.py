@@ -1,0 +1,87 @@
+"""Every experiment's training programs are lowered for GPUs and TPUs, which need not be there."""
+
+import importlib
+import inspect
+import pkgutil
+from typing import Any
+
+import pytest
+
+import experiments
+from experiments import study
+
+TINY: dict[str, dict[str, Any]] = {
+    "aae": {"hidden": 4, "batch_size": 4},
+    "beta_vae": {"hidden": 4, "images": 8, "test_images": 8, "side": 8, "batch_size": 4},
+    "density_flows": {
+        "flow": ("nice", "realnvp", "maf", "spline", "realnvp-multiscale", "glow"),
+        "layers": 1,
+        "hidden": 4,
+        "batch_size": 4,
+    },
+    "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},
+    "flow_posteriors": {"flows": 1, "columns": 2, "latent": 3, "hidden": 6, "batch_size": 4},
+    "flow_priors": {"flows": 1, "components": 3, "latent": 4, "hidden": 6, "batch_size": 4},
+    "flows_2d": {"layers": (2,), "batch_size": 4, "points": 1000},
+    "gan": {"batch_size": 4},
+    "info_gan": {"batch_size": 4},
+    "info_vae": {"hidden": 4, "width": 2, "layers": 1, "batch_size": 4},
+    "iwae": {
+        "objective": ("elbo", "iwae", "renyi", "vr-max"),
+        "k": (2,),
+        "hidden": 4,
+        "latent": 2,
+        "batch_size": 4,
+    },
+    "linear_vae": {"batch_size": 4},
+    "pixel_vae": {"hidden": 4, "width": 2, "layers": 1, "latent": 2, "batch_size": 4},
+    "pixelcnn": {
+        "network": ("made", "nade", "pixelcnn", "row-lstm", "bilstm"),
+        "layers": 1,
+        "width": 2,
+        "hidden": 4,
+        "batch_size": 4,
+    },
+    "sandwich": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "vae": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "vae_gan": {"hidden": 4, "latent": 2, "batch_size": 4},
+}
+"""Settings that keep programs small, for each experiment that trains."""
+NO_GAMES = ("em", "exponential_families", "mcmc")
+"""Those that train nothing by rounds."""
+
+
+def variants(name: str) -> list[study.Variant]:
+    module = importlib.import_module(f"experiments.{name}")
+    found = module.experiment(module.Config(**TINY[name])).variants
+    return list({v.name: v for v in found if isinstance(v, study.Variant)}.values())
+
+
+def lower(variant: study.Variant) -> None:
+    lowered = variant.trace().lower(lowering_platforms=("cuda", "tpu"))
+    assert "func.func public @main" in lowered.as_text()
+
+
+def test_no_experiment_is_left_out():
+    modules = [m.name for m in pkgutil.iter_modules(experiments.__path__) if not m.ispkg]
+    names = [name for name in modules if not name.startswith("_")]
+    on_the_study = [
+        name
+        for name in names
+        if inspect.isfunction(
+            getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
+        )
+    ]
+    assert sorted(on_the_study) == sorted([*TINY, *NO_GAMES])
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_a_program_of_each_experiment_lowers(name):
+    lower(variants(name)[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TINY)
+def test_every_program_lowers(name):
+    for variant in variants(name)[:-1]:
+        lower(variant)
