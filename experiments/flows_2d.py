@@ -116,11 +116,8 @@ def variant(
     config: Config, name: str, loss: Term, row: study.Row, data: np.ndarray, **more: Any
 ) -> study.Variant:
     steps = config.energy_steps if "layers" in row else config.steps
-    schedule = optax.cosine_decay_schedule(config.learning_rate, steps)
-    optimizer = optax.chain(optax.clip(10.0), optax.adam(schedule))
-    plan = config.plan(
-        num_rounds=steps, rounds_per_call=max(steps // 20, 1), checkpoint_every=steps
-    )
+    optimizer = optax.chain(optax.clip(10.0), optax.adam(config.falling(steps)))
+    plan = config.plan(steps, reports=20, checkpoint_every=steps)
     team = [Player(loss=loss, optimizer=optimizer)]
     return study.Variant(name=name, row=row, players=team, data=data, plan=plan, **more)
 

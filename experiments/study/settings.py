@@ -110,17 +110,18 @@ class Training(Resumable):
     learning_rate: Positive = 1e-3
     """At the start; it falls to zero along a cosine."""
 
-    def falling(self, rate: float | None = None) -> optax.Schedule:
-        """The learning rate, or another, which falls to zero along a cosine."""
+    def falling(self, steps: int | None = None, rate: float | None = None) -> optax.Schedule:
+        """The learning rate, or another, which falls to zero along a cosine over all steps."""
         start = self.learning_rate if rate is None else rate
-        return optax.cosine_decay_schedule(start, self.steps)
+        return optax.cosine_decay_schedule(start, self.steps if steps is None else steps)
 
-    def plan(self, *, reports: int = 50, **more: Any) -> Plan:
-        """As many rounds as there are steps, in so many reports."""
+    def plan(self, steps: int | None = None, *, reports: int = 50, **more: Any) -> Plan:
+        """As many rounds as there are steps, or another number of them, in so many reports."""
+        rounds = self.steps if steps is None else steps
         options: dict[str, Any] = {
-            "num_rounds": self.steps,
+            "num_rounds": rounds,
             "batch_size": self.batch_size,
-            "rounds_per_call": max(self.steps // reports, 1),
+            "rounds_per_call": max(rounds // reports, 1),
         }
         return Plan(**(options | more))
 

@@ -46,7 +46,8 @@ def test_beta_multiplies_the_rate():
 
 
 def test_a_batch_has_no_more_than_all_images(tmp_path):
-    config = beta_vae.Config(**(TINY | {"batch_size": 61}), out=tmp_path / "run")
+    options: dict[str, Any] = TINY | {"batch_size": 61, "out": tmp_path / "run"}
+    config = beta_vae.Config(**options)
     with pytest.raises(ValueError, match="batch_size must be at most 60, the training examples"):
         beta_vae.main(config)
     assert not (tmp_path / "run").exists()

@@ -19,11 +19,13 @@ TINY: dict[str, dict[str, Any]] = {
         "hidden": 4,
         "batch_size": 4,
     },
+    "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},
     "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},
     "flow_posteriors": {"flows": 1, "columns": 2, "latent": 3, "hidden": 6, "batch_size": 4},
     "flow_priors": {"flows": 1, "components": 3, "latent": 4, "hidden": 6, "batch_size": 4},
     "flows_2d": {"layers": (2,), "batch_size": 4, "points": 1000},
     "gan": {"batch_size": 4},
+    "gsn": {"hidden": 4, "batch_size": 4},
     "info_gan": {"batch_size": 4},
     "info_vae": {"hidden": 4, "width": 2, "layers": 1, "batch_size": 4},
     "iwae": {
@@ -42,13 +44,14 @@ TINY: dict[str, dict[str, Any]] = {
         "hidden": 4,
         "batch_size": 4,
     },
+    "rbm": {"hidden": 4, "batch_size": 4},
     "sandwich": {"hidden": 4, "latent": 2, "batch_size": 4},
     "vae": {"hidden": 4, "latent": 2, "batch_size": 4},
     "vae_gan": {"hidden": 4, "latent": 2, "batch_size": 4},
 }
 """Settings that keep programs small, for each experiment that trains."""
-NO_GAMES = ("em", "exponential_families", "mcmc")
-"""Those that train nothing by rounds."""
+NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "mcmc")
+"""Those that train nothing by rounds, or machines of which each needs what the last has learned."""
 
 
 def variants(name: str) -> list[study.Variant]:

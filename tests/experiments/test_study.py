@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from experiments import study
+from experiments.study import study as mechanism
 from genmix.objectives import Term
 from genmix.training import Player
 
@@ -165,10 +166,10 @@ def test_each_variant_goes_on_where_its_run_does(tmp_path, monkeypatch, resume):
         plans.append((plan.resume, plan.directory, plan.label))
         return real(key, model, players, data, plan)
 
-    real = study.study.fit
+    real = mechanism.fit
     if resume:
         run(tmp_path / "run")
-    monkeypatch.setattr(study.study, "fit", fit)
+    monkeypatch.setattr(mechanism, "fit", fit)
     run(tmp_path / "run", settings={"resume": resume})
     names = {"slope-1": "slope 1", "slope-2": "slope 2"}
     assert plans == [(resume, tmp_path / "run" / folder, name) for folder, name in names.items()]
