@@ -23,7 +23,7 @@ import optax
 from flax import nnx
 
 from experiments import study
-from genmix import divergences
+from genmix import divergences, objectives
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import clustering, pictures, sample_quality
@@ -37,7 +37,7 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, ConvEncoder, Joined, state
-from genmix.objectives import Term, adversarial, autoencoding, comparison, distances
+from genmix.objectives import Term, comparison
 from genmix.runs import command_line
 from genmix.training import Game, Player
 
@@ -147,12 +147,12 @@ def build(config: Config, name: str, source: Images) -> Game:
     return Game(autoencoder=model, critics=nnx.List([mlp(dim, 1)]))
 
 
-def judged(name: str) -> list[comparison.Comparison]:
+def judged(name: str) -> list[objectives.Comparison]:
     """What each critic compares."""
     if name not in CATEGORICAL:
-        return [comparison.latent]
-    of_class = comparison.part_of(comparison.latent, "class", lambda z: z[0])
-    of_style = comparison.part_of(comparison.latent, "style", lambda z: z[1])
+        return [objectives.latent]
+    of_class = objectives.part_of(objectives.latent, "class", lambda z: z[0])
+    of_style = objectives.part_of(objectives.latent, "style", lambda z: z[1])
     return [of_class, of_style]
 
 
@@ -182,11 +182,11 @@ def players(config: Config, name: str, source: Images) -> list[Player]:
     regularization: list[Term] = []
     for i, compared in enumerate(judged(name)):
         critic = f"critics.{i}"
-        smooth = 0.1 * adversarial.r1(compared, by=critic)
-        against.append(adversarial.critic(compared, losses, by=critic) + smooth)
-        regularization.append(adversarial.generator(compared, losses, by=critic))
+        smooth = 0.1 * objectives.r1(compared, by=critic)
+        against.append(objectives.critic(compared, losses, by=critic) + smooth)
+        regularization.append(objectives.generator(compared, losses, by=critic))
     added = lambda terms: functools.reduce(operator.add, terms).of("autoencoder")
-    reconstruction = autoencoding.reconstruction().of("autoencoder")
+    reconstruction = objectives.reconstruction().of("autoencoder")
     team = [
         Player(name="critic", owns=("critics",), loss=added(against), optimizer=adam),
         Player(name="autoencoder", loss=reconstruction, optimizer=adam),
@@ -226,11 +226,11 @@ def evaluate(
     """Figures on the test images, in nats an image where they have a unit; MMD of 1,000 of them."""
     loss_key, mmd_key, draw_key = jax.random.split(jax.random.key(config.seed + 1), 3)
     x = jnp.asarray(source.test, jnp.float32)
-    loss, _ = jax.jit(autoencoding.reconstruction())(model, loss_key, x, ())
+    loss, _ = jax.jit(objectives.reconstruction())(model, loss_key, x, ())
     figures = {"reconstruction": -float(loss)}
     for i, compared in enumerate(judged(name)):
         key = jax.random.fold_in(mmd_key, i)
-        mmd, _ = jax.jit(distances.mmd(compared))(model, key, x[:1000], ())
+        mmd, _ = jax.jit(objectives.mmd(compared))(model, key, x[:1000], ())
         figures[f"{compared.name}_mmd"] = float(mmd)
     if name in CATEGORICAL:
         encoder: Any = model.posterior

@@ -17,12 +17,11 @@ from flax import nnx
 from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families.energy import chain
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
-from genmix.objectives import mean_field
 from genmix.runs import command_line
 from genmix.training.fit import History
 
@@ -65,7 +64,9 @@ def train(
         config,
         dataset,
         model,
-        mean_field.persistent(chains, config.gibbs_steps, mean_field_steps=config.mean_field_steps),
+        objectives.mean_field_contrastive_divergence(
+            chains, config.gibbs_steps, mean_field_steps=config.mean_field_steps
+        ),
         out / "machine",
         label="mean field, persistent chains",
         steps=config.steps,

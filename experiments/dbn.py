@@ -16,11 +16,10 @@ import numpy as np
 from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families.energy.deep_belief import DeepBelief
-from genmix.objectives import up_down
 from genmix.runs import command_line
 
 SEVERAL = study.Rule(lambda sizes: len(sizes) > 1, "have two machines or more")
@@ -89,7 +88,7 @@ def stages(config: Config, dataset: Dataset, out: Path) -> list[study.Row]:
         config,
         dataset,
         greedy,
-        up_down.up_down(config.gibbs_steps),
+        objectives.up_down(config.gibbs_steps),
         out / "tuned",
         label="up-down",
         steps=config.tuning_steps,

@@ -23,7 +23,7 @@ from genmix.densities import normal
 from genmix.evaluation import baselines, pictures
 from genmix.families.energy.energy import Energy, langevin
 from genmix.nets import MLP
-from genmix.objectives import Term, contrastive_divergence
+from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Player
 
@@ -104,12 +104,10 @@ def term(config: Config, method: Method) -> Term:
     if method == "exact":
         return exact()
     if method == "cd":
-        return contrastive_divergence.contrastive_divergence(
-            config.langevin_steps, transition=transition
-        )
+        return objectives.contrastive_divergence(config.langevin_steps, transition=transition)
     noise = WideNormal().sample
     chains = jax.vmap(noise)(jax.random.split(jax.random.key(config.seed), config.buffer))
-    return contrastive_divergence.persistent(
+    return objectives.persistent_contrastive_divergence(
         chains,
         config.langevin_steps,
         transition=transition,

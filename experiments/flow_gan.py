@@ -25,7 +25,7 @@ from genmix.data import grey, toy_2d
 from genmix.evaluation import pictures, sample_quality
 from genmix.families import Flow, StandardNormal
 from genmix.nets import MLP
-from genmix.objectives import Term, adversarial, comparison
+from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Game, Player
 
@@ -138,13 +138,13 @@ def players(config: Config, weight: float | None, *, has_critic: bool) -> list[P
         optax.clip_by_global_norm(100.0),
         optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps), b1=0.5, b2=0.9),
     )
-    w1, data = divergences.gan.wasserstein, comparison.data
+    w1, data = divergences.gan.wasserstein, objectives.data
     if not has_critic:
         return [Player(name="flow", loss=likelihood(), optimizer=adam(config.steps))]
-    loss = adversarial.generator(data, w1).of("flow")
+    loss = objectives.generator(data, w1).of("flow")
     if weight is not None:
         loss = loss + weight * likelihood()
-    judged = adversarial.critic(data, w1) + 10.0 * adversarial.wgan_gp(data)
+    judged = objectives.critic(data, w1) + 10.0 * objectives.wgan_gp(data)
     critic = Player(
         name="critic",
         loss=judged.of("flow"),

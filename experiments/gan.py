@@ -17,7 +17,7 @@ import optax
 from flax import nnx
 
 from experiments import study
-from genmix import divergences
+from genmix import divergences, objectives
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.data.mixtures import BY_NAME, Mixture
@@ -32,7 +32,7 @@ from genmix.nets import (
     spectrally_normalized,
     state,
 )
-from genmix.objectives import Term, adversarial, comparison
+from genmix.objectives import Term
 from genmix.runs import command_line, run_log
 from genmix.training import Game, Plan, Player, Validation
 
@@ -40,7 +40,7 @@ Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
 Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
 Penalty = Literal["none", "r1", "wgan-gp", "wgan-lp", "spectral-norm"]
 
-PENALTIES = {"r1": adversarial.r1, "wgan-gp": adversarial.wgan_gp, "wgan-lp": adversarial.wgan_lp}
+PENALTIES = {"r1": objectives.r1, "wgan-gp": objectives.wgan_gp, "wgan-lp": objectives.wgan_lp}
 LOOKS = 6  # pictures over time
 NUM_POINTS = 2**16  # drawn of a mixture for training
 Decay = Annotated[float, study.Rule(lambda value: 0 <= value < 1, "be in [0, 1)")]
@@ -125,12 +125,12 @@ def num_classes(source: Mixture | Images) -> int:
     return 0 if isinstance(source, Mixture) else int(source.labels[0].max()) + 1
 
 
-def compared(config: Config) -> comparison.Comparison:
-    return comparison.conditional if config.conditional else comparison.data
+def compared(config: Config) -> objectives.Comparison:
+    return objectives.conditional if config.conditional else objectives.data
 
 
 def critic_term(config: Config, loss: str, source: Mixture | Images) -> Term:
-    term = adversarial.critic(compared(config), divergences.gan.BY_NAME[loss])
+    term = objectives.critic(compared(config), divergences.gan.BY_NAME[loss])
     if config.penalty not in PENALTIES:
         return term
     weight = config.penalty_weight
@@ -150,7 +150,7 @@ def players(config: Config, loss: str, source: Mixture | Images, steps: int) -> 
         optimizer=adam(config.critic_learning_rate or rate, steps * config.critic_steps),
         steps=config.critic_steps,
     )
-    made = adversarial.generator(compared(config), divergences.gan.BY_NAME[loss])
+    made = objectives.generator(compared(config), divergences.gan.BY_NAME[loss])
     generator = Player(name="generator", loss=made.of("generator"), optimizer=adam(rate, steps))
     return [critic, generator]
 

@@ -76,7 +76,7 @@ def evaluate(
     """Conservative log p(x) of each test image, and the reconstruction that was trained for."""
     flat = states.reshape(-1, *states.shape[2:])
     log_px = evaluation.conservative_log_likelihood(model.reconstruction, flat, dataset.test)
-    term = walkback.walkback(1)
+    term = walkback(1)
     test = jnp.asarray(dataset.test)
     _, (metrics, _) = jax.jit(lambda key: term(model, key, test, ()))(jax.random.key(0))
     return log_px, {"reconstruction": float(metrics["reconstruction"])}
@@ -102,7 +102,7 @@ def experiment(config: Config) -> study.Study:
         folder=f"walkback{num_steps}",
         row={},
         build=lambda: build(config, dataset),
-        players=[Player(loss=walkback.walkback(num_steps), optimizer=optax.adam(config.falling()))],
+        players=[Player(loss=walkback(num_steps), optimizer=optax.adam(config.falling()))],
         data=dataset.train,
         plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
     )

@@ -23,14 +23,13 @@ from flax import nnx
 from sklearn.neighbors import KNeighborsClassifier
 
 from experiments import study
-from genmix import divergences
+from genmix import divergences, objectives
 from genmix.data import grey, mixtures
 from genmix.data.grey import Images
 from genmix.data.mixtures import Mixture
 from genmix.evaluation import classifier, clustering, pictures, sample_quality
 from genmix.families import Implicit, Independent, Normal, OneHot, StandardNormal, Uniform
 from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
-from genmix.objectives import adversarial, comparison, information
 from genmix.runs import command_line
 from genmix.training import Game, Plan, Player
 
@@ -166,7 +165,7 @@ def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]
 
     def term(name: str, place: int, entropy: float, by: Any) -> Any:
         code = lambda z: z[place]
-        return information.barber_agakov(name, code, entropy, by=by).of("generator")
+        return objectives.barber_agakov(name, code, entropy, by=by).of("generator")
 
     return {
         name: (weight, term(name, place, entropy, by), entropy)
@@ -187,14 +186,14 @@ def players(config: Config, source: Mixture | Images, game: Game) -> list[Player
         owns = tuple(part for part in owns if hasattr(game, part))
         return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
 
-    of_critic: Any = adversarial.critic(comparison.data, losses).of("generator")
-    of_generator: Any = adversarial.generator(comparison.data, losses).of("generator")
+    of_critic: Any = objectives.critic(objectives.data, losses).of("generator")
+    of_generator: Any = objectives.generator(objectives.data, losses).of("generator")
     if on_features(game):
         return [
             player("critic", ("critic", *predictors), of_critic + told, rate / 5),
             player("generator", ("generator",), of_generator + told, rate),
         ]
-    smooth = (0.03 if is_plane else 0.1) * adversarial.r1(comparison.data).of("generator")
+    smooth = (0.03 if is_plane else 0.1) * objectives.r1(objectives.data).of("generator")
     return [
         player("critic", ("critic",), of_critic + smooth, rate),
         player("generator", ("generator", *predictors), of_generator + told, rate),

@@ -1,6 +1,6 @@
 """beta-VAE, InfoVAE, WAE and AAE as weights of three terms: python -m experiments.info_vae.
 
-Each model minimises `elbo(beta) + a * mmd(latent) + b * adversarial.generator(latent)`; the table
+Each model minimises `elbo(beta) + a * mmd(latent) + b * objectives.generator(latent)`; the table
 says what becomes of the reconstruction, the information in z and the aggregated posterior, with a
 weak decoder, in which pixels are independent given z, and with a PixelCNN, which can do without z.
 Defaults take some ten minutes on two CPU cores.
@@ -35,7 +35,7 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, GatedPixelCNN
-from genmix.objectives import Rate, Term, adversarial, comparison, distances
+from genmix.objectives import Rate, Term
 from genmix.runs import command_line
 from genmix.training import Game, Plan, Player
 
@@ -94,9 +94,9 @@ class Config(study.Resumable, study.Images):
 def objective(weights: Weights) -> Term:
     """The ELBO and distances between aggregated posterior and prior, weighed."""
     term = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True))
-    term = term + weights.mmd * distances.mmd(comparison.latent)
+    term = term + weights.mmd * objectives.mmd(objectives.latent)
     if weights.critic:
-        game = adversarial.generator(comparison.latent, divergences.gan.non_saturating)
+        game = objectives.generator(objectives.latent, divergences.gan.non_saturating)
         term = term + weights.critic * game
     return term.of("autoencoder")
 
@@ -114,8 +114,8 @@ def players(config: Config, weights: Weights, steps: int) -> list[Player]:
     )
     if not weights.critic:
         return [autoencoder]
-    judged = adversarial.critic(comparison.latent, divergences.gan.non_saturating)
-    judged = judged + 0.1 * adversarial.r1(comparison.latent)
+    judged = objectives.critic(objectives.latent, divergences.gan.non_saturating)
+    judged = judged + 0.1 * objectives.r1(objectives.latent)
     critic = Player(
         name="critic",
         loss=judged.of("autoencoder"),
@@ -185,7 +185,7 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> di
     )
     units = evaluation.active_units(keys[2], model, test)[0]
     on_test = evaluation.elbo(keys[3], model, test)
-    term = distances.mmd(comparison.latent)
+    term = objectives.mmd(objectives.latent)
     mmd, _ = jax.jit(term)(model, keys[4], test, ())
     return {
         "reconstruction": float(parts.reconstruction),

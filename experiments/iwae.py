@@ -7,7 +7,6 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +17,8 @@ import optax
 from flax import nnx
 
 from experiments import study
-from experiments.study.estimators import ESTIMATORS, Estimator, require_unbiased
-from genmix import data, evaluation, objectives, processes, sharding
+from experiments.study.estimators import Estimator, Objective, bound
+from genmix import data, evaluation, processes, sharding
 from genmix.data import Dataset, Stream
 from genmix.evaluation import pictures
 from genmix.families import (
@@ -30,11 +29,9 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, LowPrecision, Rescale
-from genmix.objectives import Term, baselines
 from genmix.runs import command_line
 from genmix.training import Player, Validation
 
-Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
 TITLES = {"elbo": "VAE", "iwae": "IWAE", "renyi": "Rényi", "vr-max": "VR-max"}
 
 
@@ -79,7 +76,7 @@ class Config(study.OnImages):
     def __post_init__(self):
         super().__post_init__()
         for name, k in itertools.product(self.objective, self.k):
-            require_unbiased(name, k, self.estimator)
+            bound(name, k, self.estimator, alpha=self.alpha)
         if self.shard_parameters and not self.mesh:
             raise ValueError("shard_parameters needs --mesh, over whose devices they are split.")
         if self.processes and not (self.mesh and self.out):
@@ -118,22 +115,7 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=Normal(encoder))
 
 
-def objective(name: str, k: int, config: Config) -> Term:
-    baseline = baselines.leave_one_out() if config.estimator == "score-function" else None
-    if baseline is not None and k == 1:
-        baseline = baselines.running_mean()
-    options = {"estimator": ESTIMATORS[config.estimator], "baseline": baseline}
-    if name == "renyi":
-        return objectives.renyi(config.alpha, k, **options)
-    terms: dict[str, Callable[..., Term]] = {
-        "elbo": objectives.elbo,
-        "iwae": objectives.iwae,
-        "vr-max": objectives.vr_max,
-    }
-    return terms[name](k, **options)
-
-
-def variant(config: Config, dataset: Dataset, name: str, k: int) -> study.Variant:
+def variant(config: Config, dataset: Dataset, name: Objective, k: int) -> study.Variant:
     """One particle makes every objective the ELBO: such a model is trained once."""
     row = {"model": TITLES[name], "k": k}
     name = "elbo" if k == 1 else name
@@ -152,7 +134,9 @@ def variant(config: Config, dataset: Dataset, name: str, k: int) -> study.Varian
         folder=f"{name}-k{k}",
         row=row,
         build=lambda: build(config, dataset),
-        players=[Player(loss=objective(name, k, config), optimizer=optimizer)],
+        players=[
+            Player(loss=bound(name, k, config.estimator, alpha=config.alpha), optimizer=optimizer)
+        ],
         data=images,
         plan=plan,
     )

@@ -22,7 +22,6 @@ from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import Autoregressive, BinaryLevels, LogisticMixtureLevels, MaskMixture
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE, state
-from genmix.objectives import mask_cycling
 from genmix.runs import command_line
 from genmix.training import Player, Validation
 
@@ -101,7 +100,7 @@ def variant(config: Config, dataset: Dataset, name: str) -> study.Variant:
     every = max(config.steps // 20, 1)
     score = lambda model: -likelihood(model, dataset.valid).nll
     has_valid = len(dataset.valid) > 0
-    bound = mask_cycling.elbo if name == "made" and config.masks > 1 else objectives.elbo
+    bound = objectives.masked_elbo if name == "made" and config.masks > 1 else objectives.elbo
     optimizer = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(config.falling()))
     return study.Variant(
         name=name,

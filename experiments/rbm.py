@@ -17,12 +17,12 @@ from flax import nnx
 from experiments import study
 from experiments.boltzmann import parts
 from experiments.boltzmann.config import Shared
-from genmix import evaluation
+from genmix import evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families.energy import chain
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
-from genmix.objectives import Term, contrastive_divergence
+from genmix.objectives import Term
 from genmix.runs import command_line
 
 Method = Literal["cd-1", "cd-25", "pcd"]
@@ -55,8 +55,8 @@ def build(config: Config, dataset: Dataset) -> RestrictedBoltzmann:
 def term(config: Config, dataset: Dataset, method: Method) -> Term:
     if method == "pcd":
         bits = np.random.default_rng(config.seed).random((config.chains, 1)) < pixel_means(dataset)
-        return contrastive_divergence.persistent(jnp.asarray(bits, jnp.float32), 1)
-    return contrastive_divergence.contrastive_divergence(int(method.removeprefix("cd-")))
+        return objectives.persistent_contrastive_divergence(jnp.asarray(bits, jnp.float32), 1)
+    return objectives.contrastive_divergence(int(method.removeprefix("cd-")))
 
 
 def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:

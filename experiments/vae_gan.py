@@ -20,13 +20,13 @@ import optax
 from flax import nnx
 
 from experiments import study
-from genmix import divergences, evaluation
+from genmix import divergences, evaluation, objectives
 from genmix.data import grey
 from genmix.data.grey import Images
 from genmix.evaluation import pictures, sample_quality
 from genmix.families import LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
-from genmix.objectives import Term, adversarial, autoencoding, comparison
+from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Game, Player
 
@@ -48,7 +48,7 @@ MODELS: dict[Name, Weights] = {
     "+ data + latent": Weights(data=20.0, latent=5.0),
     "VAE-GAN": Weights(pixels=0.0, features=1.0, data=20.0),
 }
-JUDGED = {"means": comparison.decoded, "samples": comparison.data}
+JUDGED = {"means": objectives.decoded, "samples": objectives.data}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,11 +101,11 @@ def build(config: Config, source: Images) -> Game:
     return Game(model=model, images=images, latents=latents)
 
 
-def games(config: Config, weights: Weights) -> dict[str, tuple[float, comparison.Comparison]]:
+def games(config: Config, weights: Weights) -> dict[str, tuple[float, objectives.Comparison]]:
     """The critics that take part: weight, and what is compared."""
     both = {
         "images": (weights.data, JUDGED[config.judged]),
-        "latents": (weights.latent, comparison.latent),
+        "latents": (weights.latent, objectives.latent),
     }
     return {name: entry for name, entry in both.items() if entry[0]}
 
@@ -113,14 +113,14 @@ def games(config: Config, weights: Weights) -> dict[str, tuple[float, comparison
 def objective(config: Config, weights: Weights) -> Term:
     """What the VAE minimises."""
     losses = divergences.gan.non_saturating
-    term = autoencoding.rate()
+    term = objectives.rate()
     if weights.pixels:
-        term += weights.pixels * autoencoding.reconstruction()
+        term += weights.pixels * objectives.reconstruction()
     if weights.features:
-        seen = adversarial.feature_likelihood(ImageCritic.features, by="images")
+        seen = objectives.feature_likelihood(ImageCritic.features, by="images")
         term += weights.features * seen
     for critic, (weight, compared) in games(config, weights).items():
-        term += weight * adversarial.generator(compared, losses, by=critic)
+        term += weight * objectives.generator(compared, losses, by=critic)
     return term.of("model")
 
 
@@ -129,8 +129,8 @@ def players(config: Config, weights: Weights) -> list[Player]:
     adam = optax.adam(config.falling(), b1=0.5, b2=0.99)
     team = []
     for critic, (_, compared) in games(config, weights).items():
-        loss = adversarial.critic(compared, losses, by=critic)
-        loss += 0.1 * adversarial.r1(compared, by=critic)
+        loss = objectives.critic(compared, losses, by=critic)
+        loss += 0.1 * objectives.r1(compared, by=critic)
         team.append(Player(name=critic, loss=loss.of("model"), optimizer=adam))
     return [*team, Player(name="model", loss=objective(config, weights), optimizer=adam)]
 

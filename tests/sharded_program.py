@@ -11,8 +11,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from genmix import objectives, sharding
-from genmix.bounds import doubly_reparameterized, iwae, reparameterized, resampled
+from genmix import bounds, objectives, sharding
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.families import weigh as weighing
@@ -59,9 +58,9 @@ GAMES = {
     "iwae": lambda: (vae(), [player(objectives.iwae(4))]),
     "dreg": lambda: (
         vae(),
-        [player(objectives.iwae(4, estimator=doubly_reparameterized.estimate))],
+        [player(objectives.iwae(4, estimator=bounds.doubly_reparameterized))],
     ),
-    "resampled": lambda: (vae(), [player(objectives.iwae(4, estimator=resampled.estimate))]),
+    "resampled": lambda: (vae(), [player(objectives.iwae(4, estimator=bounds.resampled))]),
     "two players": lambda: (
         game(),
         [
@@ -130,15 +129,17 @@ def bound_collectives():
     """What devices tell one another for the bounds of 16 events with 8 particles each."""
     key, x = jax.random.split(jax.random.key(0), 16), jnp.asarray(BITS[:16])
 
-    def bounds(model, keys, x):
+    def values(model, keys, x):
         def one(key, x):
             weigh = lambda key, draw: weighing.terms(model, key, x, None, draw)
-            return reparameterized.estimate(key, weigh, iwae.bound, num_particles=8).bound
+            return bounds.reparameterized.estimate(
+                key, weigh, bounds.iwae.bound, num_particles=8
+            ).bound
 
         x = sharding.along(x, "data", "events")
         return jax.vmap(one, spmd_axis_name=sharding.spmd_axis("data"))(keys, x)
 
-    return collectives(jax.jit(bounds).lower(sharding.replicated(vae()), key, x).compile())
+    return collectives(jax.jit(values).lower(sharding.replicated(vae()), key, x).compile())
 
 
 def main(meshes):

@@ -21,10 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.benchmarks.iwae import interleave
-from genmix import divergences
+from genmix import divergences, objectives
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import DCGANCritic, DCGANGenerator
-from genmix.objectives import adversarial, comparison
 from genmix.runs import command_line, run_directory
 from genmix.training import Game, Player, compile_rounds, start
 
@@ -70,8 +69,8 @@ def data(config: Config) -> np.ndarray:
 def genmix_run(config: Config) -> Run:
     losses, adam = divergences.gan.non_saturating, optax.adam(RATE, b1=B1, b2=B2)
     terms = {
-        "critic": adversarial.critic(comparison.data, losses),
-        "generator": adversarial.generator(comparison.data, losses),
+        "critic": objectives.critic(objectives.data, losses),
+        "generator": objectives.generator(objectives.data, losses),
     }
     players = [
         Player(name=name, loss=term.of("generator"), optimizer=adam) for name, term in terms.items()

@@ -72,7 +72,7 @@ def genmix_step(
     k: int,
     num_steps: int,
     *,
-    estimator: Any = bounds.reparameterized.estimate,
+    estimator: Any = bounds.reparameterized,
     examples_at_once: int | None = None,
 ) -> Step:
     player = Player(
@@ -104,7 +104,7 @@ def genmix_step_in_parts(batch_size: int, k: int, num_steps: int) -> Step:
 
 def genmix_step_resampled(batch_size: int, k: int, num_steps: int) -> Step:
     """One particle of k differentiated: another estimator, with a noisier gradient."""
-    return genmix_step(batch_size, k, num_steps, estimator=bounds.resampled.estimate)
+    return genmix_step(batch_size, k, num_steps, estimator=bounds.resampled)
 
 
 def genmix_step_streamed(batch_size: int, k: int, num_steps: int) -> Step:

@@ -28,8 +28,8 @@ from genmix.runs import command_line, run_directory
 from genmix.training import Plan, Player, fit
 
 ESTIMATORS = {
-    "plain": bounds.reparameterized.estimate,
-    "resampled": bounds.resampled.estimate,
+    "plain": bounds.reparameterized,
+    "resampled": bounds.resampled,
 }
 REPORTS = 50
 

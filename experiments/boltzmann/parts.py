@@ -13,11 +13,11 @@ from flax import nnx
 
 from experiments import study
 from experiments.boltzmann.config import Shared
-from genmix import data, evaluation
+from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import LogPartition, pictures
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
-from genmix.objectives import Term, contrastive_divergence
+from genmix.objectives import Term
 from genmix.training import Player, layerwise
 from genmix.training.fit import History
 from genmix.training.rounds import Transform
@@ -90,11 +90,12 @@ def train_by_layers(
         of = lambda model, copies=copies: model.copied(**copies)
         size = num_visible * copies["visible"]
         states = np.random.default_rng(config.seed).integers(0, 2, (config.chains, size))
+        term = objectives.persistent_contrastive_divergence(jnp.asarray(states, jnp.float32), 1)
         machine, _, elapsed = train(
             config,
             dataset,
             model,
-            contrastive_divergence.persistent(jnp.asarray(states, jnp.float32), 1).of(of),
+            term.of(of),
             out / f"machine{l + 1}",
             label=f"machine {l + 1}",
             steps=steps,

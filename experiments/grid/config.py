@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from experiments.study.estimators import Estimator, require_unbiased
+from experiments.study.estimators import Estimator, Objective, bound
 from genmix import data
 
 Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical"]
@@ -15,7 +15,6 @@ Posterior = Literal[
     "diagonal", "full", "planar", "radial", "householder", "sylvester", "iaf", "naf"
 ]
 Decoder = Literal["bernoulli-mlp", "bernoulli-conv", "discretized-logistic", "made", "pixelcnn"]
-Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
 Adversarial = Literal["none", "data", "latent", "joint"]
 Critic = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
 
@@ -98,7 +97,6 @@ class Config:
                 f"{self.objective} of one particle is the ELBO: use --k 2 or more, or --objective "
                 "elbo."
             )
-        require_unbiased(self.objective, self.k, self.estimator)
         if self.sylvester is not None and self.posterior != "sylvester":
             raise ValueError(
                 f"--sylvester {self.sylvester} is a kind of --posterior sylvester, got "
@@ -107,6 +105,7 @@ class Config:
         if self.prior == "realnvp" and self.latent < 2:
             raise ValueError("realnvp couples two parts of z: use --latent 2 or more.")
         self._check_terms()
+        bound(self.objective, self.k, self.estimator, alpha=self.alpha, beta=self.beta)
 
     def _check_terms(self) -> None:
         for name in ("beta", "mmd"):

@@ -1,6 +1,5 @@
 """What the parts are trained for: a bound on the likelihood, and terms that are added to it."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,17 +9,17 @@ from flax import nnx
 
 from experiments.grid.config import Config
 from experiments.grid.parts import build, encoder, width
-from experiments.study.estimators import ESTIMATORS
+from experiments.study.estimators import bound
 from genmix import divergences, objectives
 from genmix.data import Dataset
 from genmix.nets import MLP
-from genmix.objectives import Rate, Term, adversarial, baselines, comparison, distances
+from genmix.objectives import Term
 from genmix.training import Game, Player
 
 COMPARISONS = {
-    "data": comparison.data,
-    "latent": comparison.latent,
-    "joint": comparison.joint,
+    "data": objectives.data,
+    "latent": objectives.latent,
+    "joint": objectives.joint,
 }
 
 
@@ -62,35 +61,15 @@ def critic(config: Config, dataset: Dataset) -> Any:
 
 def objective(config: Config) -> Term:
     """The bound, and what the model adds to it, for what `start` gives."""
-    term = bound(config)
+    term = bound(config.objective, config.k, config.estimator, alpha=config.alpha, beta=config.beta)
     if config.mmd:
-        term = term + config.mmd * distances.mmd(comparison.latent)
+        term = term + config.mmd * objectives.mmd(objectives.latent)
     if config.adversarial != "none":
         losses = divergences.gan.BY_NAME[config.critic or "non-saturating"]
-        against = adversarial.generator(COMPARISONS[config.adversarial], losses)
+        against = objectives.generator(COMPARISONS[config.adversarial], losses)
         weight = 1.0 if config.weight is None else config.weight
         return (term + weight * against).of("model")
     return term
-
-
-def bound(config: Config) -> Term:
-    baseline = None
-    if config.estimator == "score-function":
-        baseline = baselines.running_mean() if config.k == 1 else baselines.leave_one_out()
-    options: dict[str, Any] = {
-        "estimator": ESTIMATORS[config.estimator],
-        "baseline": baseline,
-    }
-    if config.objective == "renyi":
-        return objectives.renyi(config.alpha, config.k, **options)
-    if config.beta != 1:
-        options["rate"] = Rate(beta=config.beta)
-    terms: dict[str, Callable[..., Term]] = {
-        "elbo": objectives.elbo,
-        "iwae": objectives.iwae,
-        "vr-max": objectives.vr_max,
-    }
-    return terms[config.objective](config.k, **options)
 
 
 def players(config: Config) -> list[Player]:
@@ -100,12 +79,12 @@ def players(config: Config) -> list[Player]:
         return [Player(loss=objective(config), optimizer=optax.adam(rate))]
     steps, name = config.k_critic or 1, config.critic or "non-saturating"
     compared = COMPARISONS[config.adversarial]
-    smooth = 10.0 * adversarial.wgan_gp(compared)
+    smooth = 10.0 * objectives.wgan_gp(compared)
     if name != "wasserstein":
-        smooth = 0.1 * adversarial.r1(compared)
+        smooth = 0.1 * objectives.r1(compared)
     # Moments of the gradient are kept for a short time: the other player moves on.
     slow = optax.cosine_decay_schedule(config.learning_rate, steps * config.steps)
-    judged = adversarial.critic(compared, divergences.gan.BY_NAME[name]) + smooth
+    judged = objectives.critic(compared, divergences.gan.BY_NAME[name]) + smooth
     judge = Player(
         name="critic",
         loss=judged.of("model"),

@@ -1,33 +1,49 @@
-"""Gradient estimators by name, and which of them go with which bound: one answer for all."""
+"""Bounds on the likelihood and their gradient estimators, by their names on a command line."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from genmix import bounds
+from genmix import bounds, objectives
+from genmix.objectives import Rate, Term
 
+Objective = Literal["elbo", "iwae", "renyi", "vr-max"]
 Estimator = Literal["reparameterized", "stl", "dreg", "weighted", "resampled", "score-function"]
-
-ESTIMATORS = {
-    "reparameterized": bounds.reparameterized.estimate,
-    "stl": bounds.sticking_the_landing.estimate,
-    "dreg": bounds.doubly_reparameterized.estimate,
-    "weighted": bounds.weighted.estimate,
-    "resampled": bounds.resampled.estimate,
-    "score-function": bounds.score_function.estimate,
+_PATHWISE = {
+    "reparameterized": bounds.reparameterized,
+    "stl": bounds.sticking_the_landing,
+    "dreg": bounds.doubly_reparameterized,
+    "weighted": bounds.weighted,
+    "resampled": bounds.resampled,
 }
 
 
-def require_unbiased(objective: str, k: int, estimator: str) -> None:
-    """Refuse an estimator whose gradients are not those of the bound.
+def bound(
+    objective: Objective, k: int, estimator: Estimator, *, alpha: float = 0.5, beta: float = 1.0
+) -> Term:
+    """The bound as a term; score functions use leave-one-out baselines, of one particle a mean.
 
     Args:
-        objective: "elbo", "iwae", "renyi" or "vr-max"; of one particle all are the ELBO.
+        alpha: order of the Rényi bound.
+        beta: weight of the rate of the ELBO.
 
     Raises:
-        ValueError: naming one that is right.
+        ValueError: if the gradient would be biased, or cannot weigh the rate.
     """
-    if objective != "elbo" and k > 1 and estimator == "stl":
-        remedy = "reparameterized" if objective == "vr-max" else "dreg"
+    if estimator == "score-function":
+        baseline = bounds.baselines.leave_one_out if k > 1 else bounds.baselines.running_mean()
+        chosen = bounds.score_function(baseline)
+    else:
+        chosen = _PATHWISE[estimator]
+    options: dict[str, Any] = {"estimator": chosen}
+    try:
+        if objective == "renyi":
+            return objectives.renyi(alpha, k, **options)
+        if objective == "vr-max":
+            return objectives.vr_max(k, **options)
+        if objective == "iwae":
+            return objectives.iwae(k, **options)
+        return objectives.elbo(k, rate=None if beta == 1 else Rate(beta=beta), **options)
+    except ValueError as error:
         raise ValueError(
-            f"stl gradients of {objective} are biased, since the score term that they drop "
-            f"vanishes for the ELBO alone: use --estimator {remedy}."
-        )
+            f"--objective {objective} with --k {k} and --estimator {estimator} do not go together: "
+            f"{error}"
+        ) from error

@@ -1,5 +1,6 @@
 """The variational Rényi bound, with the ELBO and the importance-weighted bound as members."""
 
+import functools
 import math
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from genmix.bounds import elbo
+from genmix.bounds.bound import Bound
 
 
 def check_order(alpha: float | int) -> None:
@@ -43,3 +45,20 @@ def bound(log_weights: Float[Array, " k"], alpha: float | int) -> Float[Array, "
     is_near = jnp.max(jnp.abs(scaled)) < 0.5  # False where the mean is -inf or NaN
     excess = jnp.mean(jnp.expm1(jnp.where(is_near, scaled, 0.0)))
     return jnp.where(is_near, mean + jnp.log1p(excess) / power, far)
+
+
+def of_order(alpha: float | int) -> Bound:
+    """The bound of one order, as a record.
+
+    Raises:
+        ValueError: if alpha is not finite.
+    """
+    check_order(alpha)
+    # a is the softmax of (1 - alpha) log w, so d a_i / dlog w_i = (1 - alpha) (a_i - a_i^2).
+    factors = lambda a: alpha + (1 - alpha) * a
+    return Bound(
+        functools.partial(bound, alpha=alpha),
+        name="renyi",
+        is_linear=alpha == 1,
+        path_factors=factors if alpha != 1 else jnp.ones_like,
+    )

@@ -1,20 +1,34 @@
-"""Terms of objectives, which add and scale: `elbo() + 10.0 * mmd(...)`."""
+"""Terms of objectives, which add and scale: `elbo() + 10.0 * mmd(latent)`.
 
-from genmix.objectives import (
-    adversarial,
-    autoencoding,
-    baselines,
-    comparison,
-    contrastive_divergence,
-    diffusion,
-    distances,
-    information,
-    likelihood,
-    mask_cycling,
-    mean_field,
-    up_down,
-    walkback,
+A term is about the whole model, or about the part of a game that `Term.of` names. Those that judge
+samples take a `Comparison`: `data`, `conditional`, `latent`, `joint` or `decoded`.
+"""
+
+from genmix.objectives import diffusion
+from genmix.objectives.adversarial import (
+    critic,
+    feature_likelihood,
+    feature_matching,
+    generator,
+    r1,
+    wgan_gp,
+    wgan_lp,
 )
+from genmix.objectives.autoencoding import rate, reconstruction
+from genmix.objectives.comparison import (
+    Comparison,
+    conditional,
+    data,
+    decoded,
+    joint,
+    latent,
+    part_of,
+)
+from genmix.objectives.deep_belief import up_down
+from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
+from genmix.objectives.distances import mmd, sliced_wasserstein
+from genmix.objectives.generative_stochastic import walkback
+from genmix.objectives.information import barber_agakov
 from genmix.objectives.likelihood import (
     Rate,
     elbo,
@@ -24,28 +38,48 @@ from genmix.objectives.likelihood import (
     vimco,
     vr_max,
 )
-from genmix.objectives.term import Term
+from genmix.objectives.mask_cycling import masked_elbo
+from genmix.objectives.term import Loss, Term, between
+from genmix.objectives.unnormalized import (
+    contrastive_divergence,
+    persistent_contrastive_divergence,
+)
 
 __all__ = [
+    "Comparison",
+    "Loss",
     "Rate",
     "Term",
-    "adversarial",
-    "autoencoding",
-    "baselines",
-    "comparison",
+    "barber_agakov",
+    "between",
+    "conditional",
     "contrastive_divergence",
+    "critic",
+    "data",
+    "decoded",
     "diffusion",
-    "distances",
     "elbo",
+    "feature_likelihood",
+    "feature_matching",
+    "generator",
     "importance_weighted",
-    "information",
     "iwae",
-    "likelihood",
-    "mask_cycling",
-    "mean_field",
+    "joint",
+    "latent",
+    "masked_elbo",
+    "mean_field_contrastive_divergence",
+    "mmd",
+    "part_of",
+    "persistent_contrastive_divergence",
+    "r1",
+    "rate",
+    "reconstruction",
     "renyi",
+    "sliced_wasserstein",
     "up_down",
     "vimco",
     "vr_max",
     "walkback",
+    "wgan_gp",
+    "wgan_lp",
 ]

@@ -35,7 +35,8 @@ from genmix.objectives.comparison import (
     per_event,
     require,
 )
-from genmix.objectives.term import Part, Term, between
+from genmix.objectives.term import Term, between
+from genmix.paths import Part
 
 
 def _constant(tree: Any) -> Any:

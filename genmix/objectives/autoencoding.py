@@ -1,7 +1,7 @@
 """The two halves of the ELBO as terms of their own: reconstruction and rate.
 
 `reconstruction() + rate()` is minus the ELBO. An autoencoder without a density of its encoder has
-no rate: an adversarial autoencoder is `reconstruction() + w * adversarial.generator(latent, ...)`.
+no rate: an adversarial autoencoder is `reconstruction() + w * generator(latent, ...)`.
 """
 
 import jax

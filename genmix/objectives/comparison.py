@@ -130,7 +130,7 @@ def checked_to_move(comparison: Comparison) -> Callable[..., PyTree]:
             raise TypeError(
                 f"samples of {type(part).__name__} have no gradient for its parameters, so the "
                 f"comparison {comparison.name!r} cannot train it: wrap a discrete likelihood in "
-                "StraightThrough, or compare the means, comparison.decoded."
+                "StraightThrough, or compare the means, objectives.decoded."
             )
         return ()
 

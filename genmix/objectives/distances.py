@@ -1,7 +1,6 @@
 """Terms that compare two distributions by their samples alone, without a critic.
 
-An information autoencoder is an expression: `objectives.elbo() + 10.0 * distances.mmd(latent)`,
-with `latent` of `genmix.objectives.comparison`.
+An information autoencoder is an expression: `elbo() + 10.0 * mmd(latent)`.
 """
 
 from collections.abc import Callable

@@ -1,6 +1,6 @@
 """Mutual information of a generator's samples and the codes that it was given, as a term.
 
-InfoGAN is an expression: `adversarial.generator(data, losses) + 1.0 * barber_agakov(...)`,
+InfoGAN is an expression: `objectives.generator(data, losses) + 1.0 * barber_agakov(...)`,
 minimised by the player that owns generator and predictor.
 """
 
@@ -14,7 +14,8 @@ from genmix.divergences import mutual_information
 from genmix.families import Implicit
 from genmix.nets import state
 from genmix.objectives.comparison import per_event
-from genmix.objectives.term import Part, Term, between
+from genmix.objectives.term import Term, between
+from genmix.paths import Part
 
 
 def barber_agakov(

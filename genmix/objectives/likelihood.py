@@ -1,39 +1,23 @@
 """Bounds on log p(x) as terms of an objective."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key, PyTree
+from jaxtyping import Array, Float, Int, Key, PyTree
 
-from genmix import sharding
-from genmix.bounds import (
-    doubly_reparameterized,
-    reparameterized,
-    score_function,
-    sticking_the_landing,
-)
-from genmix.bounds import elbo as elbo_bound
-from genmix.bounds import iwae as iwae_bound
-from genmix.bounds import renyi as renyi_bound
-from genmix.bounds import vimco as vimco_bound
-from genmix.bounds import vr_max as vr_max_bound
+from genmix import bounds, sharding
+from genmix.bounds import Bound, Estimator
 from genmix.bounds.log_weight import Estimate, Weigh
 from genmix.capabilities import require_weighted
 from genmix.families import weigh as weighing
 from genmix.nets import state
-from genmix.objectives import baselines
-from genmix.objectives.baselines import Baseline
 from genmix.objectives.term import Metrics, Term, between
 
-Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
 Schedule = Callable[[Any], Any]  # step -> number, as in Optax
-
-
-Estimator = Callable[..., Estimate]
-"""(key, weigh, bound, *, num_particles) -> Estimate: `estimate` of a file of `genmix.bounds`."""
 
 
 class Rate(NamedTuple):
@@ -51,6 +35,13 @@ class Rate(NamedTuple):
     beta: float | Schedule = 1.0
     free_nats: float = 0.0
     analytic: bool = False
+
+
+@runtime_checkable
+class ClosedRate(Protocol):
+    """Knows KL(q(z | x) || p(z)) in closed form, in nats, one entry a dimension of z."""
+
+    def closed_rate(self, x: PyTree, cond: PyTree = None) -> Float[Array, " dim"]: ...
 
 
 def _particle(model: Any, x: PyTree) -> Weigh:
@@ -95,67 +86,34 @@ def _summary(name: str, estimates: Estimate) -> Metrics:
     }
 
 
-def _check(num_particles: int, bound: Bound, estimator: Estimator, baseline: Baseline | None):
-    if num_particles < 1:
-        raise ValueError(f"num_particles must be at least 1, got {num_particles}.")
-    if estimator is vimco_bound.estimate:
-        raise ValueError(
-            "VIMCO has its own bound and baseline: use objectives.vimco(num_particles)."
-        )
-    if bound is vr_max_bound.bound and estimator is doubly_reparameterized.estimate:
-        raise ValueError(
-            "vr_max is not twice differentiable in the log-weights, so doubly reparameterized "
-            "gradients of it are biased: use the reparameterized or the resampled estimator."
-        )
-    if baseline is not None and estimator is not score_function.estimate:
-        raise ValueError(
-            "a baseline belongs to the score-function estimator: pass "
-            "estimator=score_function.estimate with it."
-        )
-    if baseline is None and estimator is score_function.estimate:
-        raise ValueError(
-            "the score-function estimator needs a baseline: none(), running_mean(), "
-            "input_dependent(...) or leave_one_out() of objectives.baselines."
-        )
-
-
 def importance_weighted(
-    name: str,
-    bound: Bound,
-    num_particles: int,
-    *,
-    estimator: Estimator = reparameterized.estimate,
-    baseline: Baseline | None = None,
+    bound: Bound, num_particles: int, *, estimator: Estimator = bounds.reparameterized
 ) -> Term:
-    """Term for any bound: minus its batch mean, in nats.
+    """Term for any bound: minus its batch mean, in nats; the metric has the bound's name.
 
     Args:
-        name: what the bound is called among the metrics.
-        bound: log-weights [k] -> bound.
-        estimator: where its gradient comes from; `genmix.bounds` has one in each file.
-        baseline: what the score-function estimator subtracts.
+        bound: of `genmix.bounds`, or a `Bound` of your own.
+        estimator: where its gradient comes from, of `genmix.bounds`.
 
     Raises:
-        ValueError: if num_particles < 1, or estimator, baseline and bound do not go together.
+        ValueError: if num_particles < 1, or the estimator is biased for the bound.
     """
-    _check(num_particles, bound, estimator, baseline)
+    estimator.require(bound, num_particles)
+    baseline = estimator.baseline
 
     def loss(model, game, key, batch, carry):
         def one(seen, key, x):
             model, game = seen
-            chosen = estimator
-            if baseline is not None:
-                chosen = functools.partial(
-                    score_function.estimate, baseline=baseline.predict(game, x, carry)
-                )
-            return chosen(key, _particle(model, x), bound, num_particles=num_particles)
+            options = {} if baseline is None else {"baseline": baseline.predict(game, x, carry)}
+            weigh = _particle(model, x)
+            return estimator.estimate(key, weigh, bound, num_particles=num_particles, **options)
 
         seen = (model, None if baseline is None else game)
         estimates = _per_example(seen, key, batch, one)
         _store_statistics(model, estimates.terms.state)
         if baseline is not None:
             carry = baseline.update(carry, jax.lax.stop_gradient(estimates.terms.log_weight))
-        return -jnp.mean(estimates.bound), (_summary(name, estimates), carry)
+        return -jnp.mean(estimates.bound), (_summary(bound.name, estimates), carry)
 
     def init(model, game):
         del game
@@ -178,8 +136,7 @@ def require_weighted_model(model: Any) -> None:
 def elbo(
     num_particles: int = 1,
     *,
-    estimator: Estimator = reparameterized.estimate,
-    baseline: Baseline | None = None,
+    estimator: Estimator = bounds.reparameterized,
     rate: Rate | None = None,
     name: str = "elbo",
 ) -> Term:
@@ -194,12 +151,11 @@ def elbo(
 
     Source: Kingma & Welling (2014), arXiv:1312.6114, equation 2 (sampled) and 3 (analytic).
     """
+    bound = dataclasses.replace(bounds.elbo.bound, name=name)
     if rate is None:
-        return importance_weighted(
-            name, elbo_bound.bound, num_particles, estimator=estimator, baseline=baseline
-        )
-    _check(num_particles, elbo_bound.bound, estimator, baseline)
-    if estimator not in (reparameterized.estimate, sticking_the_landing.estimate):
+        return importance_weighted(bound, num_particles, estimator=estimator)
+    estimator.require(bound, num_particles)
+    if not estimator.reaches_terms:
         raise ValueError(
             "rate needs gradients through the terms of the ELBO: use the reparameterized or the "
             "sticking_the_landing estimator."
@@ -208,14 +164,31 @@ def elbo(
         raise ValueError(
             f"beta and free_nats must not be negative, got {rate.beta} and {rate.free_nats}."
         )
-    return Term(
-        functools.partial(_rated_elbo, name, num_particles, estimator, rate),
-        lambda model: jnp.zeros((), jnp.int32),
-    )
+
+    def init(model: Any) -> Int[Array, ""]:
+        require_weighted_model(model)
+        if rate.analytic:
+            require_closed_rate(model)
+        return jnp.zeros((), jnp.int32)
+
+    return Term(functools.partial(_rated_elbo, bound, num_particles, estimator, rate), init)
+
+
+def require_closed_rate(model: Any) -> None:
+    """Check that a model may know its rate in closed form.
+
+    Raises:
+        TypeError: naming the model and the remedy.
+    """
+    if not isinstance(model, ClosedRate):
+        raise TypeError(
+            f"{type(model).__name__} has no closed_rate: use the sampled rate (analytic=False), or "
+            "a LatentVariableModel."
+        )
 
 
 def _rated_elbo(
-    name: str,
+    bound: Bound,
     num_particles: int,
     estimator: Estimator,
     rate: Rate,
@@ -225,9 +198,8 @@ def _rated_elbo(
     step: Any,
 ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
     def one(model, key, x):
-        estimate = estimator(
-            key, _particle(model, x), elbo_bound.bound, num_particles=num_particles
-        )
+        weigh = _particle(model, x)
+        estimate = estimator.estimate(key, weigh, bound, num_particles=num_particles)
         if rate.analytic:
             return estimate, state.fresh(model).closed_rate(x)
         return estimate, jnp.mean(estimate.terms.rates, axis=0)
@@ -240,7 +212,7 @@ def _rated_elbo(
     # The batch mean is inside the maximum: free bits bound what a group may use on average.
     loss = -log_likelihood + beta * jnp.sum(jnp.maximum(group_rates, rate.free_nats))
     metrics = {
-        name: log_likelihood - jnp.sum(group_rates),
+        bound.name: log_likelihood - jnp.sum(group_rates),
         "log_likelihood": log_likelihood,
         "rate": jnp.sum(group_rates),
         "beta": jnp.asarray(beta, loss.dtype),
@@ -248,33 +220,42 @@ def _rated_elbo(
     return loss, (metrics, step + 1)
 
 
-def iwae(num_particles: int, **options: Any) -> Term:
-    """Importance-weighted bound L_k; `options` as in `importance_weighted`.
+def iwae(num_particles: int, *, estimator: Estimator = bounds.reparameterized) -> Term:
+    """Importance-weighted bound L_k.
+
+    Raises:
+        ValueError: as `importance_weighted`.
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519.
     """
-    return importance_weighted("iwae", iwae_bound.bound, num_particles, **options)
+    return importance_weighted(bounds.iwae.bound, num_particles, estimator=estimator)
 
 
-def renyi(alpha: float, num_particles: int, **options: Any) -> Term:
-    """Variational Rényi bound of order alpha; `options` as in `importance_weighted`.
+def renyi(
+    alpha: float, num_particles: int, *, estimator: Estimator = bounds.reparameterized
+) -> Term:
+    """Variational Rényi bound of order alpha.
+
+    Raises:
+        ValueError: as `importance_weighted`; or if alpha is not finite.
 
     Source: Li & Turner (2016), arXiv:1602.02311.
     """
-    renyi_bound.check_order(alpha)
-    bound = functools.partial(renyi_bound.bound, alpha=alpha)
-    return importance_weighted("renyi", bound, num_particles, **options)
+    return importance_weighted(bounds.renyi.of_order(alpha), num_particles, estimator=estimator)
 
 
-def vr_max(num_particles: int, **options: Any) -> Term:
-    """Largest of k log-weights; `options` as in `importance_weighted`.
+def vr_max(num_particles: int, *, estimator: Estimator = bounds.reparameterized) -> Term:
+    """Largest of k log-weights.
+
+    Raises:
+        ValueError: as `importance_weighted`.
 
     Source: Li & Turner (2016), arXiv:1602.02311, section 4.2.
     """
-    return importance_weighted("vr_max", vr_max_bound.bound, num_particles, **options)
+    return importance_weighted(bounds.vr_max.bound, num_particles, estimator=estimator)
 
 
-def vimco(num_particles: int, **options: Any) -> Term:
+def vimco(num_particles: int) -> Term:
     """Importance-weighted bound by score functions with leave-one-out baselines.
 
     Raises:
@@ -282,11 +263,4 @@ def vimco(num_particles: int, **options: Any) -> Term:
 
     Source: Mnih & Rezende (2016), arXiv:1602.06725.
     """
-    if num_particles < 2:
-        raise ValueError(f"vimco needs num_particles of at least 2, got {num_particles}.")
-    return iwae(
-        num_particles,
-        estimator=score_function.estimate,
-        baseline=baselines.leave_one_out(),
-        **options,
-    )
+    return iwae(num_particles, estimator=bounds.vimco)

@@ -1,6 +1,6 @@
 """Parts that are trained together, by name."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
@@ -25,6 +25,10 @@ class Game(nnx.Module):
             )
         for name, part in parts.items():
             setattr(self, name, part)
+
+    if TYPE_CHECKING:
+
+        def __setattr__(self, name: str, value: Any) -> None: ...
 
     def __getattr__(self, name: str) -> Any:
         # Reached only for what is not there; the signature tells type checkers of the parts.

@@ -11,6 +11,7 @@ import pytest
 from experiments import mix
 from experiments.grid import config as grid
 from experiments.grid import game
+from experiments.study import estimators
 from genmix import data
 from genmix.data import grey
 from genmix.nets import state
@@ -24,8 +25,8 @@ CHOICES: dict[str, Any] = {
     "prior": get_args(grid.Prior),
     "posterior": get_args(grid.Posterior),
     "decoder": get_args(grid.Decoder),
-    "objective": get_args(grid.Objective),
-    "estimator": get_args(grid.Estimator),
+    "objective": get_args(estimators.Objective),
+    "estimator": get_args(estimators.Estimator),
     "beta": (1.0, 1.0, 0.25),
     "mmd": (0.0, 10.0),
     "adversarial": get_args(grid.Adversarial),

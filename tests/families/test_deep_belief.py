@@ -15,7 +15,7 @@ from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.deep_belief import DeepBelief
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.families.explicit.normalized import Normalized
-from genmix.objectives.up_down import up_down
+from genmix.objectives import up_down
 from genmix.training import Player, compile_rounds, layerwise, start
 
 SIZES = (5, 4, 3)

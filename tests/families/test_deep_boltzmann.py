@@ -10,11 +10,11 @@ import pytest
 from flax import nnx
 from scipy import stats
 
+from genmix import objectives
 from genmix.families.energy import chain
 from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
-from genmix.objectives import contrastive_divergence, mean_field
 from genmix.training import Player, compile_rounds, layerwise, start
 
 SIZES = (6, 5, 4)
@@ -134,7 +134,7 @@ def test_training_follows_the_gradient_of_the_bound():
     rng = np.random.default_rng(3)
     chains = tuple(jnp.asarray(rng.integers(0, 2, (n, s)), jnp.float32) for s in SIZES)
     x = states(6)[jnp.array([3, 27, 50, 62])]
-    term = mean_field.persistent(chains, 30, mean_field_steps=20)
+    term = objectives.mean_field_contrastive_divergence(chains, 30, mean_field_steps=20)
     loss = lambda model: term(model, jax.random.key(4), x, term.init(model))[0]
     got, expected = jax.jit(jax.grad(loss))(model), exact_gradient(model, x, 20)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
@@ -161,7 +161,11 @@ def trained(model, term, num_rounds, transform=None, seed=5):
 
 def jointly(model, num_rounds):
     chains = tuple(jnp.zeros((64, size)) for size in SIZES)
-    return trained(model, mean_field.persistent(chains, 5, mean_field_steps=10), num_rounds)
+    return trained(
+        model,
+        objectives.mean_field_contrastive_divergence(chains, 5, mean_field_steps=10),
+        num_rounds,
+    )
 
 
 @pytest.mark.slow
@@ -177,9 +181,9 @@ def test_training_raises_the_likelihood_of_a_start_by_layers():
     first = RestrictedBoltzmann(6, 5, rngs=nnx.Rngs(0))
     second = RestrictedBoltzmann(5, 4, rngs=nnx.Rngs(1))
     unknowing = likelihood(composed([first, second]))
-    term = contrastive_divergence.contrastive_divergence(5).of(lambda m: m.copied(visible=2))
+    term = objectives.contrastive_divergence(5).of(lambda m: m.copied(visible=2))
     first = trained(first, term, 300, layerwise.twice())
-    term = contrastive_divergence.contrastive_divergence(5).of(lambda m: m.copied(hidden=2))
+    term = objectives.contrastive_divergence(5).of(lambda m: m.copied(hidden=2))
     upward = layerwise.upward([first.copied(visible=2)], layerwise.twice())
     second = trained(second, term, 300, upward)
     model = composed([first, second])
@@ -241,7 +245,7 @@ def test_refusals():
         composed([RestrictedBoltzmann(6, n, rngs=nnx.Rngs(0)) for n in (5, 4)])
     chains = tuple(jnp.zeros((2, size)) for size in SIZES)
     with pytest.raises(ValueError, match="mean_field_steps must be at least 1, got 0"):
-        mean_field.persistent(chains, 1, mean_field_steps=0)
-    term = mean_field.persistent(chains, 1, mean_field_steps=1)
+        objectives.mean_field_contrastive_divergence(chains, 1, mean_field_steps=0)
+    term = objectives.mean_field_contrastive_divergence(chains, 1, mean_field_steps=1)
     with pytest.raises(TypeError, match="trains a DeepBoltzmann, got RestrictedBoltzmann"):
         term.init(RestrictedBoltzmann(6, 5, rngs=nnx.Rngs(0)))

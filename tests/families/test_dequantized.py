@@ -11,7 +11,7 @@ from flax import nnx
 from scipy import stats
 
 from genmix import bijectors as bij
-from genmix.bounds import sticking_the_landing
+from genmix.bounds.estimators import sticking_the_landing
 from genmix.evaluation import bits_per_dim, bits_per_dim_unit_interval
 from genmix.families import LatentVariableModel, Normal, StandardNormal
 from genmix.families.flow import transformed

@@ -16,7 +16,7 @@ from genmix.families.energy.generative_stochastic import GenerativeStochastic
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.mcmc import finite_chain
 from genmix.nets import MLP
-from genmix.objectives.walkback import walkback
+from genmix.objectives import walkback
 from genmix.training import Player, compile_rounds, start
 
 BITS = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=4)))

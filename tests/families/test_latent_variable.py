@@ -7,9 +7,9 @@ import pytest
 from flax import nnx
 
 from genmix import families
-from genmix.bounds import (
+from genmix.bounds import iwae
+from genmix.bounds.estimators import (
     doubly_reparameterized,
-    iwae,
     reparameterized,
     score_function,
     sticking_the_landing,

@@ -10,12 +10,11 @@ import pytest
 from flax import nnx
 from scipy import stats
 
-from genmix import capabilities
+from genmix import capabilities, objectives
 from genmix.families import Autoregressive, Bernoulli, BinaryLevels
 from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
 from genmix.nets import MADE, MLP, NADE, StepwiseMADE
 from genmix.nets.state import map_variables
-from genmix.objectives import mask_cycling
 
 COND = jnp.array([0.7, -1.2])
 EVENTS = jnp.array(list(itertools.product((0.0, 1.0), repeat=4))).reshape(-1, 2, 2)
@@ -124,7 +123,7 @@ def test_draws_follow_the_mixture():
 
 
 def test_batches_are_trained_under_the_masks_in_turn():
-    part, term = mixture(cond_size=0), mask_cycling.elbo(name="log_prob")
+    part, term = mixture(cond_size=0), objectives.masked_elbo(name="log_prob")
     run = jax.jit(term)
     step, by_mask = term.init(part), log_probs(part)[0]
     for i in (0, 1, 2, 0):

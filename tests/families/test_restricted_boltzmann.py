@@ -12,7 +12,7 @@ from genmix.families.energy import chain
 from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.restricted_boltzmann import Normal, RestrictedBoltzmann
 from genmix.nets import MLP
-from genmix.objectives.contrastive_divergence import contrastive_divergence, persistent
+from genmix.objectives import contrastive_divergence, persistent_contrastive_divergence
 from genmix.training import Player, compile_rounds, start
 
 V, H = 4, 3
@@ -135,7 +135,11 @@ def test_long_chains_give_the_gradient_of_the_likelihood(kind):
     """
     model, n = machine(scale=0.5), 20_000
     x = jnp.tile(STATES[:5], (n // 5, 1))
-    term = contrastive_divergence(30) if kind == "contrastive divergence" else persistent(x, 30)
+    term = (
+        contrastive_divergence(30)
+        if kind == "contrastive divergence"
+        else persistent_contrastive_divergence(x, 30)
+    )
     loss = lambda model: term(model, jax.random.key(1), x, term.init(model))[0]
     got, expected = jax.jit(jax.grad(loss))(model), exact_gradient(model, x)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
@@ -145,7 +149,9 @@ def test_long_chains_give_the_gradient_of_the_likelihood(kind):
 
 def test_chains_travel_in_the_carry_and_few_at_once_move():
     chains = jnp.zeros((8, V))
-    term = persistent(chains, 1, chains_at_once=3, restart=lambda key: jnp.full(V, 1.0))
+    term = persistent_contrastive_divergence(
+        chains, 1, chains_at_once=3, restart=lambda key: jnp.full(V, 1.0)
+    )
     player = Player(loss=term, optimizer=optax.sgd(0.1))
     state = start(jax.random.key(0), machine(), [player])
     program = compile_rounds([player], batch_size=4, num_rounds=1)
@@ -179,8 +185,8 @@ def test_refusals():
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         contrastive_divergence(0)
     with pytest.raises(ValueError, match=r"chains_at_once must be between 1 and .* 2; got 3"):
-        persistent(jnp.zeros((2, V)), 1, chains_at_once=3)
+        persistent_contrastive_divergence(jnp.zeros((2, V)), 1, chains_at_once=3)
     with pytest.raises(ValueError, match="restart_rate must be between 0 and 1, got 2"):
-        persistent(jnp.zeros((2, V)), 1, restart_rate=2.0)
+        persistent_contrastive_divergence(jnp.zeros((2, V)), 1, restart_rate=2.0)
     with pytest.raises(TypeError, match="MLP has no log_unnormalized"):
         contrastive_divergence(1).init(MLP(2, (3,), 1, rngs=nnx.Rngs(0)))

@@ -5,10 +5,10 @@ import optax
 import pytest
 from flax import nnx
 
+from genmix import objectives
 from genmix.divergences import gan
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import MLP, DCGANCritic, SpectralNorm, spectrally_normalized, state
-from genmix.objectives import adversarial, comparison
 from genmix.training import Game, Plan, Player, fit
 
 
@@ -69,7 +69,7 @@ def test_the_iteration_survives_checkpoint_and_resume(tmp_path):
     """Bit for bit, and the directions do move."""
     critic = spectrally_normalized(MLP(2, (8,), 1, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
     game = Game(generator=Implicit(StandardNormal(2), lambda z: z), critic=critic)
-    loss = adversarial.critic(comparison.data, gan.hinge).of("generator")
+    loss = objectives.critic(objectives.data, gan.hinge).of("generator")
     player = Player(name="critic", loss=loss, optimizer=optax.adam(1e-2))
     x = 3 + jax.random.normal(jax.random.key(0), (32, 2))
 

@@ -13,7 +13,7 @@ from genmix import objectives
 from genmix.divergences import gan, mmd
 from genmix.families import Implicit, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, state
-from genmix.objectives import Term, adversarial, comparison, distances
+from genmix.objectives import Term, comparison
 from genmix.training import Game, Player, compile_rounds, start
 
 X = jax.random.normal(jax.random.key(9), (32, 3))
@@ -65,11 +65,11 @@ def gradient(term, model):
 def test_the_generator_has_the_gradient_of_its_loss(losses):
     """On both sides of a joint, though the term puts it together from two parts."""
     game = vae_game()
-    term = adversarial.generator(comparison.joint, losses).of("generator")
+    term = objectives.generator(objectives.joint, losses).of("generator")
 
     def plain(model, key, batch, carry):
         draw_key, _, _ = jax.random.split(key, 3)
-        real, fake = comparison.pairs(comparison.joint, model.generator, draw_key, batch)
+        real, fake = comparison.pairs(objectives.joint, model.generator, draw_key, batch)
         score = jax.vmap(lambda pair: model.critic(pair)[0])
         return losses.generator(score(fake)) + losses.generator(-score(real)), ({}, carry)
 
@@ -86,7 +86,7 @@ def test_the_generator_has_the_gradient_of_its_loss(losses):
 
 def test_terms_add_to_a_bound():
     """ELBO and MMD read as the literature writes them, and the MMD moves the posterior alone."""
-    model, penalty = vae(nnx.Rngs(0)), distances.mmd(comparison.latent)
+    model, penalty = vae(nnx.Rngs(0)), objectives.mmd(objectives.latent)
     loss, metrics = evaluate(objectives.elbo() + 10.0 * penalty, model)
     np.testing.assert_allclose(loss, -metrics["elbo"] + 10 * metrics["latent_mmd"], rtol=1e-5)
     for name, value in gradient(penalty, model).items():
@@ -96,20 +96,20 @@ def test_terms_add_to_a_bound():
 @pytest.mark.slow
 def test_distances_are_those_of_the_bounds():
     game = Game(generator=vae(nnx.Rngs(0)))
-    biased = distances.mmd(comparison.data, mmd.rbf(1.0), statistic=mmd.biased).of("generator")
-    unbiased = distances.mmd(comparison.data, mmd.rbf(1.0)).of("generator")
+    biased = objectives.mmd(objectives.data, mmd.rbf(1.0), statistic=mmd.biased).of("generator")
+    unbiased = objectives.mmd(objectives.data, mmd.rbf(1.0)).of("generator")
     assert 0 < evaluate(biased, game)[0] - evaluate(unbiased, game)[0] < 2 / len(X)
-    both = distances.sliced_wasserstein(comparison.data).of("generator") + distances.mmd(
-        comparison.joint
+    both = objectives.sliced_wasserstein(objectives.data).of("generator") + objectives.mmd(
+        objectives.joint
     ).of("generator")
     assert evaluate(both, game)[1].keys() == {"data_sliced_wasserstein", "joint_mmd"}
-    sliced = distances.sliced_wasserstein(comparison.data, num_projections=200).of("generator")
+    sliced = objectives.sliced_wasserstein(objectives.data, num_projections=200).of("generator")
     np.testing.assert_allclose(evaluate(sliced, game, X + 100.0)[0], 100.0**2, rtol=0.2)
 
 
 def test_features_are_matched_by_the_generator_alone():
     game = vae_game()
-    term = adversarial.feature_matching(comparison.joint, PairCritic.features).of("generator")
+    term = objectives.feature_matching(objectives.joint, PairCritic.features).of("generator")
     assert evaluate(term, game)[0] > 0
     slopes = gradient(term, game)
     assert slopes["generator.posterior.network.out.kernel"].any()
@@ -137,7 +137,7 @@ def test_encoder_and_decoder_learn_from_the_likelihood_of_features():
             self.gain = nnx.Param(jnp.asarray(3.0))
 
     game = Game(generator=Lines(), critic=Gain())
-    term = adversarial.feature_likelihood(lambda judge, x: judge.gain * x).of("generator")
+    term = objectives.feature_likelihood(lambda judge, x: judge.gain * x).of("generator")
     size = np.mean(np.sum(np.asarray(X) ** 2, axis=1))
     expected = 0.5 * 9 * 0.25**2 * size + 1.5 * np.log(2 * np.pi)
     loss, metrics = evaluate(term, game)
@@ -153,7 +153,7 @@ def test_the_reported_norm_is_that_of_the_slope():
     critic = nnx.Linear(3, 1, rngs=nnx.Rngs(0))
     game = Game(generator=Implicit(StandardNormal(3), lambda z: z), critic=critic)
     _, metrics = evaluate(
-        adversarial.generator(comparison.data, gan.wasserstein).of("generator"), game
+        objectives.generator(objectives.data, gan.wasserstein).of("generator"), game
     )
     expected = np.linalg.norm(critic.kernel[...])
     np.testing.assert_allclose(metrics["data_gradient_norm"], expected, rtol=1e-5)
@@ -169,7 +169,7 @@ def test_critics_of_classes_see_the_class():
             return jnp.sum((pair[0] - pair[1]) ** 2)
 
     classes = jnp.eye(4)[jnp.arange(32) % 4]
-    term = adversarial.critic(comparison.conditional, gan.wasserstein).of("generator")
+    term = objectives.critic(objectives.conditional, gan.wasserstein).of("generator")
     loss, metrics = evaluate(
         term, Game(generator=Echo(), critic=Disagreement()), (classes[::-1], classes)
     )
@@ -198,7 +198,7 @@ def normalized_game():
 def test_real_and_fake_events_are_normalized_apart():
     """Such a critic cannot tell a batch from its shift."""
     game = Game(generator=Implicit(StandardNormal(3), lambda z: z), critic=Normalized())
-    term = adversarial.critic(comparison.data, gan.wasserstein).of("generator")
+    term = objectives.critic(objectives.data, gan.wasserstein).of("generator")
     loss, metrics = evaluate(term, game, X + 50)
     np.testing.assert_allclose(loss, 0.0, atol=1e-5)
     assert 0.3 < metrics["data_accuracy"] < 0.7
@@ -211,7 +211,7 @@ def test_statistics_of_both_batches_are_kept():
     @jax.jit
     def kept(x):
         copy = state.fresh(game)
-        term = adversarial.critic(comparison.data, gan.wasserstein).of("generator")
+        term = objectives.critic(objectives.data, gan.wasserstein).of("generator")
         term(copy, jax.random.key(0), x, ())
         return copy.critic.norm.mean[...]
 
@@ -223,13 +223,13 @@ def players(critic_steps=3):
     return [
         Player(
             name="critic",
-            loss=adversarial.critic(comparison.data, gan.non_saturating).of("generator"),
+            loss=objectives.critic(objectives.data, gan.non_saturating).of("generator"),
             optimizer=optax.adam(1e-3, b1=0.5),
             steps=critic_steps,
         ),
         Player(
             name="generator",
-            loss=adversarial.generator(comparison.data, gan.non_saturating).of("generator"),
+            loss=objectives.generator(objectives.data, gan.non_saturating).of("generator"),
             optimizer=optax.adam(2e-3, b1=0.5),
         ),
     ]
@@ -301,7 +301,7 @@ def trained_critic(term, sampler, num_rounds, learning_rate):
 def test_a_trained_discriminator_is_p_over_p_plus_q(loc):
     """Within 0.02 where there is data; and where p = q the game's value is -log 4 within 0.02."""
     scale = 1.0 + 0.5 * loc
-    term = adversarial.critic(comparison.data, gan.minimax).of("generator")
+    term = objectives.critic(objectives.data, gan.minimax).of("generator")
     critic, metrics = trained_critic(term, Shifted(loc, scale), 1000, 1e-2)
     x = jnp.linspace(-2.5, 2.5, 51)
     p, q = (jax.scipy.stats.norm.pdf(x, *a) for a in ((0.0, 1.0), (loc, scale)))
@@ -314,8 +314,8 @@ def test_a_trained_discriminator_is_p_over_p_plus_q(loc):
 @pytest.mark.parametrize("loc", [2.0, pytest.param(-2.0, marks=pytest.mark.slow)])
 def test_a_wasserstein_critic_knows_the_distance_of_shifted_normals(loc):
     """W_1(N(0, 1), N(m, 1)) = |m| within 5 %; weight 100 lets slopes exceed 1 by 1 %."""
-    term = adversarial.critic(comparison.data, gan.wasserstein)
-    term = (term + 100.0 * adversarial.wgan_lp(comparison.data)).of("generator")
+    term = objectives.critic(objectives.data, gan.wasserstein)
+    term = (term + 100.0 * objectives.wgan_lp(objectives.data)).of("generator")
     _, metrics = trained_critic(term, Shifted(loc, 1.0), 600, 3e-3)
     np.testing.assert_allclose(np.mean(metrics["data_w1"][-100:]), 2.0, rtol=0.05)
 
@@ -323,8 +323,8 @@ def test_a_wasserstein_critic_knows_the_distance_of_shifted_normals(loc):
 @pytest.mark.slow
 def test_a_two_sided_penalty_finds_the_distance_too():
     """From a critic that starts flat, and so with no slope of the wrong sign."""
-    term = adversarial.critic(comparison.data, gan.wasserstein)
-    term = (term + 100.0 * adversarial.wgan_gp(comparison.data)).of("generator")
+    term = objectives.critic(objectives.data, gan.wasserstein)
+    term = (term + 100.0 * objectives.wgan_gp(objectives.data)).of("generator")
 
     class Flat(nnx.Module):
         def __init__(self):
@@ -346,7 +346,7 @@ def test_r1_is_that_of_the_bound():
     game = Game(
         generator=Implicit(StandardNormal(3), lambda z: z), critic=lambda x: 0.5 * jnp.sum(x**2)
     )
-    term = adversarial.r1(comparison.data).of("generator")
+    term = objectives.r1(objectives.data).of("generator")
     expected = 0.5 * np.mean(np.sum(np.asarray(X) ** 2, axis=1))
     np.testing.assert_allclose(evaluate(term, game)[0], expected, rtol=1e-5)
 
@@ -355,19 +355,19 @@ def test_r1_is_that_of_the_bound():
     ("term", "model", "error", "message"),
     [
         (
-            adversarial.critic(comparison.data, gan.hinge),
+            objectives.critic(objectives.data, gan.hinge),
             normalized_game,
             TypeError,
             "Game has no sample, which the comparison 'data' draws from. If a part of it can, say",
         ),
         (
-            distances.mmd(comparison.latent),
+            objectives.mmd(objectives.latent),
             vae_game,
             TypeError,
             "Game has no prior, which the comparison 'latent' draws from",
         ),
         (
-            adversarial.wgan_gp(comparison.data).of("generator"),
+            objectives.wgan_gp(objectives.data).of("generator"),
             normalized_game,
             ValueError,
             "Normalized has batch normalization: leave it out",
@@ -382,15 +382,15 @@ def test_what_cannot_be_compared_is_refused_before_training(term, model, error, 
 
 def test_other_mistakes_are_refused():
     with pytest.raises(ValueError, match="num_projections must be at least 1, got 0"):
-        distances.sliced_wasserstein(comparison.data, num_projections=0)
+        objectives.sliced_wasserstein(objectives.data, num_projections=0)
     model = vae(nnx.Rngs(0))
     model.likelihood = object()
     with pytest.raises(TypeError, match="has a likelihood without sample"):
-        distances.mmd(comparison.joint).init(model)
+        objectives.mmd(objectives.joint).init(model)
 
     class Coin(nnx.Module):
         def sample(self, key, cond=None):
             return jax.random.randint(key, (2,), 0, 2)
 
     with pytest.raises(TypeError, match=r"must be real numbers, got float32, int32: give classes"):
-        evaluate(distances.mmd(comparison.data), Coin(), jnp.zeros((4, 2)))
+        evaluate(objectives.mmd(objectives.data), Coin(), jnp.zeros((4, 2)))

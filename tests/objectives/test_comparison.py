@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from genmix import objectives
 from genmix.divergences import gan
 from genmix.families import (
     Bernoulli,
@@ -16,7 +17,7 @@ from genmix.families import (
     StraightThrough,
 )
 from genmix.nets import MLP, state
-from genmix.objectives import adversarial, comparison, distances
+from genmix.objectives import comparison
 from genmix.training import Game
 
 
@@ -36,38 +37,34 @@ def bernoulli_vae(wrap=lambda part: part):
 @pytest.mark.parametrize(
     "term",
     [
-        lambda compared: adversarial.generator(compared, gan.non_saturating).of("generator"),
-        lambda compared: adversarial.feature_matching(compared, lambda critic, x: x).of(
-            "generator"
-        ),
-        lambda compared: distances.mmd(compared).of("generator"),
-        lambda compared: distances.sliced_wasserstein(compared).of("generator"),
+        lambda compared: objectives.generator(compared, gan.non_saturating).of("generator"),
+        lambda compared: objectives.feature_matching(compared, lambda critic, x: x).of("generator"),
+        lambda compared: objectives.mmd(compared).of("generator"),
+        lambda compared: objectives.sliced_wasserstein(compared).of("generator"),
     ],
 )
 def test_draws_without_a_gradient_cannot_train(term):
     with pytest.raises(TypeError, match="samples of LatentVariableModel have no gradient for its"):
-        term(comparison.data).init(game(bernoulli_vae()))
-    term(comparison.data).init(game(bernoulli_vae(StraightThrough)))
-    term(comparison.decoded).init(game(bernoulli_vae()))
-    term(comparison.data).init(game(Implicit(StandardNormal(2), MLP(2, (8,), 3, rngs=nnx.Rngs(0)))))
-    term(comparison.data).init(game(StandardNormal(3)))  # nothing to train, as beside a flow's MLE
+        term(objectives.data).init(game(bernoulli_vae()))
+    term(objectives.data).init(game(bernoulli_vae(StraightThrough)))
+    term(objectives.decoded).init(game(bernoulli_vae()))
+    term(objectives.data).init(game(Implicit(StandardNormal(2), MLP(2, (8,), 3, rngs=nnx.Rngs(0)))))
+    term(objectives.data).init(game(StandardNormal(3)))  # nothing to train, as beside a flow's MLE
 
 
 def test_a_critic_may_judge_draws_without_a_gradient():
-    adversarial.critic(comparison.data, gan.non_saturating).of("generator").init(
+    objectives.critic(objectives.data, gan.non_saturating).of("generator").init(
         game(bernoulli_vae())
     )
 
 
-@pytest.mark.parametrize(
-    ("penalty", "expected"), [(adversarial.r1, 0.0), (adversarial.wgan_gp, 1.0)]
-)
+@pytest.mark.parametrize(("penalty", "expected"), [(objectives.r1, 0.0), (objectives.wgan_gp, 1.0)])
 def test_the_condition_has_no_part_in_a_penalty(penalty, expected):
     """The critic is flat in x and steep in the class."""
     critic = lambda pair: jnp.vdot(jnp.arange(10.0), pair[1])
     model = Game(generator=Conditional(), critic=critic)
     batch = (jnp.zeros((4, 3)), jax.nn.one_hot(jnp.arange(4), 10))
-    value, _ = penalty(comparison.conditional).of("generator")(model, jax.random.key(0), batch, ())
+    value, _ = penalty(objectives.conditional).of("generator")(model, jax.random.key(0), batch, ())
     np.testing.assert_allclose(value, expected)
 
 
@@ -109,7 +106,7 @@ def test_a_critic_of_latents_teaches_the_posterior_alone():
     """Where the score is w . z and z is a x, the slope of -mean(score) in a is -mean(w . x)."""
     critic = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
     game = Game(generator=Parts(), critic=critic)
-    term = adversarial.generator(comparison.latent, gan.wasserstein).of("generator")
+    term = objectives.generator(objectives.latent, gan.wasserstein).of("generator")
 
     @jax.jit
     @jax.grad
@@ -124,7 +121,7 @@ def test_a_critic_of_latents_teaches_the_posterior_alone():
 
 
 def test_both_events_of_a_joint_are_pairs_that_belong_together():
-    real, fake = comparison.pairs(comparison.joint, Parts(), jax.random.key(0), X)
+    real, fake = comparison.pairs(objectives.joint, Parts(), jax.random.key(0), X)
     np.testing.assert_array_equal(real[0], X)
     np.testing.assert_allclose(real[1], X / 2, rtol=1e-6)
     assert len(np.unique(fake[1])) == X.size
@@ -133,6 +130,6 @@ def test_both_events_of_a_joint_are_pairs_that_belong_together():
 
 def test_what_is_decoded_has_no_noise_of_the_likelihood():
     parts = Parts(prior_noise=0.0, likelihood_noise=1.0)
-    real, fake = comparison.pairs(comparison.decoded, parts, jax.random.key(0), X)
+    real, fake = comparison.pairs(objectives.decoded, parts, jax.random.key(0), X)
     np.testing.assert_array_equal(real, X)
     np.testing.assert_allclose(fake, jnp.full_like(X, 3.0), rtol=1e-6)

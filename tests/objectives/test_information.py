@@ -17,7 +17,7 @@ from genmix.families import (
     StandardNormal,
 )
 from genmix.nets import MLP, Joined
-from genmix.objectives import Rate, adversarial, autoencoding, comparison, information
+from genmix.objectives import Rate, comparison
 from genmix.training import Game
 
 NOISE = 0.3  # of a code that is seen with this probability as the other one
@@ -37,7 +37,7 @@ class Channel(nnx.Module):
 
 
 def bound(log_odds):
-    term = information.barber_agakov(
+    term = objectives.barber_agakov(
         "class",
         lambda z: z[0],
         float(np.log(2)),
@@ -84,7 +84,7 @@ def test_generator_and_predictor_learn_from_the_information():
     """Minus the bound is (1 - gain * guess)^2 / 2 and a constant, for codes of size 1."""
 
     def loss(gain, guess):
-        term = information.barber_agakov("sign", lambda z: z, 0.5, by=lambda m: m).of("generator")
+        term = objectives.barber_agakov("sign", lambda z: z, 0.5, by=lambda m: m).of("generator")
         return term(Line(gain, guess), jax.random.key(0), EVENTS[:4], ())[0]
 
     value, slopes = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(2.0, 0.25)
@@ -93,7 +93,7 @@ def test_generator_and_predictor_learn_from_the_information():
 
 
 def test_what_cannot_be_informed_is_refused():
-    term = lambda of, by: information.barber_agakov("c", lambda z: z, 0.0, by=by).of(of)
+    term = lambda of, by: objectives.barber_agakov("c", lambda z: z, 0.0, by=by).of(of)
     model = Channel(0.0)
     with pytest.raises(TypeError, match="Channel is no Implicit, whose base draws the code 'c'"):
         term(lambda m: m, "predictor").init(model)
@@ -117,7 +117,7 @@ def test_reconstruction_and_rate_are_the_elbo():
     @jax.jit
     def evaluate(model, x):
         keys = jax.random.split(jax.random.key(0))
-        halves = autoencoding.reconstruction() + autoencoding.rate()
+        halves = objectives.reconstruction() + objectives.rate()
         whole = objectives.elbo(rate=Rate(analytic=True))
         count = jnp.zeros((), jnp.int32)
         return halves(model, keys[0], x, ((), ())), whole(model, keys[1], x, count)
@@ -134,7 +134,7 @@ def test_features_stand_for_pixels():
         def features(self, x):
             return jnp.sum(x, keepdims=True)
 
-    term = adversarial.feature_likelihood(Sum.features).of("model")
+    term = objectives.feature_likelihood(Sum.features).of("model")
     x, game = jnp.ones((4, 3)), Game(model=autoencoder(), critic=Sum())
     value, (metrics, _) = term(game, jax.random.key(0), x, ())
     assert -value == metrics["feature_log_likelihood"] <= -0.5 * np.log(2 * np.pi)
@@ -144,17 +144,17 @@ def test_terms_of_a_part_of_the_batch_and_of_the_event():
     rngs = nnx.Rngs(0)
     x = jax.random.normal(jax.random.key(1), (6, 3))
     model = autoencoder()
-    plain = autoencoding.rate()
+    plain = objectives.rate()
     pair = (jnp.zeros(6), x)
     value = plain.on(lambda pair: pair[1])(model, jax.random.key(0), pair, ())[0]
     np.testing.assert_allclose(value, plain(model, jax.random.key(0), x, ())[0], rtol=1e-6)
 
-    first = comparison.part_of(comparison.latent, "first", lambda z: z[:1])
+    first = objectives.part_of(objectives.latent, "first", lambda z: z[:1])
     real, fake = comparison.pairs(first, model, jax.random.key(2), x)
-    whole = comparison.pairs(comparison.latent, model, jax.random.key(2), x)
+    whole = comparison.pairs(objectives.latent, model, jax.random.key(2), x)
     np.testing.assert_array_equal(real, whole[0][:, :1])
     np.testing.assert_array_equal(fake, whole[1][:, :1])
-    decoded, means = comparison.pairs(comparison.decoded, model, jax.random.key(3), x)
+    decoded, means = comparison.pairs(objectives.decoded, model, jax.random.key(3), x)
     np.testing.assert_array_equal(decoded, x)
     assert means.shape == x.shape
     network = Joined(MLP(4, (), 2, rngs=rngs))

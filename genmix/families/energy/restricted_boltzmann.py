@@ -133,7 +133,7 @@ class RestrictedBoltzmann(nnx.Module):
     def copied(self, *, visible: int = 1, hidden: int = 1) -> "RestrictedBoltzmann":
         """The machine with so many copies of its layers, which share parameters.
 
-        Differentiable: `contrastive_divergence(1, of=lambda m: m.copied(visible=2))` trains these.
+        Differentiable: `contrastive_divergence(1).of(lambda m: m.copied(visible=2))` trains these.
 
         Source: Salakhutdinov & Hinton (2009), Deep Boltzmann Machines, AISTATS, section 3.1.
         """

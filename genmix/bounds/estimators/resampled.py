@@ -1,19 +1,19 @@
 """One particle, resampled by weight, carries the gradient of all k."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from genmix.bounds import reparameterized
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
+from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Estimate, Weigh, particles, with_gradient_of
 
 
 def estimate(
     key: Key[Array, ""],
     weigh: Weigh,
-    bound: Callable[[Float[Array, " k"]], Float[Array, ""]],
+    bound: Bound,
     *,
     num_particles: int,
 ) -> Estimate:
@@ -33,3 +33,6 @@ def estimate(
     keys = jax.random.split(jax.random.clone(particle_key), num_particles)
     log_weight = weigh(keys[chosen], reparameterized.draw).log_weight
     return Estimate(with_gradient_of(value, log_weight), terms)
+
+
+estimator = Estimator("resampled", estimate)

@@ -1,10 +1,11 @@
 """Gradients through the samples: the plain estimator."""
 
-from collections.abc import Callable
 from typing import Any
 
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
 from genmix.bounds.log_weight import Estimate, Weigh, particles
 from genmix.capabilities import one_number, require_reparameterized
 
@@ -24,7 +25,7 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
 def estimate(
     key: Key[Array, ""],
     weigh: Weigh,
-    bound: Callable[[Float[Array, " k"]], Float[Array, ""]],
+    bound: Bound,
     *,
     num_particles: int,
 ) -> Estimate:
@@ -37,3 +38,6 @@ def estimate(
     """
     terms = particles(key, weigh, draw, num_particles)
     return Estimate(bound(terms.log_weight), terms)
+
+
+estimator = Estimator("reparameterized", estimate, reaches_terms=True)

@@ -1,12 +1,13 @@
 """Path gradients only: the posterior's own density is held fixed."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.bounds import reparameterized
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
+from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Estimate, Weigh, particles
 from genmix.capabilities import one_number, require_log_prob
 
@@ -30,7 +31,7 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
 def estimate(
     key: Key[Array, ""],
     weigh: Weigh,
-    bound: Callable[[Float[Array, " k"]], Float[Array, ""]],
+    bound: Bound,
     *,
     num_particles: int,
 ) -> Estimate:
@@ -42,3 +43,6 @@ def estimate(
     """
     terms = particles(key, weigh, draw, num_particles)
     return Estimate(bound(terms.log_weight), terms)
+
+
+estimator = Estimator("sticking_the_landing", estimate, needs_linear=True, reaches_terms=True)

@@ -1,17 +1,16 @@
 """DReG: the score term that is left in the gradient of a bound, reparameterized once more."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.bounds import elbo, iwae, reparameterized, sticking_the_landing
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
+from genmix.bounds.estimators import reparameterized, sticking_the_landing
 from genmix.bounds.log_weight import Draw, Estimate, Weigh, map_particles, particles
 from genmix.capabilities import one_number, require_log_prob
-
-Bound = Callable[[Float[Array, " k"]], Float[Array, ""]]
 
 
 @jax.custom_vjp
@@ -59,15 +58,12 @@ def path_factors(bound: Bound, log_weights: Float[Array, " k"]) -> Float[Array, 
 
     With a bound L and its gradient a_i = dL / dlog w_i, the score term E[a_i dlog q(z_i)/dphi] is,
     reparameterized again, -(d a_i / dlog w_i) dlog w_i / dz_i. So paths count a_i - H_ii in place
-    of a_i: squared normalized weights for the importance-weighted bound. That and the ELBO take k
-    operations, other bounds a Hessian of k x k.
+    of a_i: squared normalized weights for the importance-weighted bound.
     """
     gradient = jax.grad(bound)(log_weights)
     reached = gradient > 0
-    if bound is iwae.bound:
-        factors = gradient
-    elif bound is elbo.bound:
-        factors = jnp.ones_like(gradient)
+    if bound.path_factors is not None:
+        factors = bound.path_factors(gradient)
     else:
         curvature = jnp.diag(jax.hessian(bound)(log_weights))
         factors = 1 - curvature / jnp.where(reached, gradient, 1)
@@ -89,3 +85,6 @@ def estimate(key: Key[Array, ""], weigh: Weigh, bound: Bound, *, num_particles: 
     keys = jax.random.split(jax.random.clone(key), num_particles)
     again = map_particles(lambda key, factor: weigh(key, draw(factor)), keys, factors)
     return Estimate(bound(again.log_weight), jax.lax.stop_gradient(again))
+
+
+estimator = Estimator("doubly reparameterized", estimate, needs_smooth=True)

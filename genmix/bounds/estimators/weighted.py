@@ -1,19 +1,19 @@
 """The gradient of a bound as a weighted sum over particles."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Key
 
-from genmix.bounds import reparameterized
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
+from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Estimate, Weigh, particles, with_gradient_of
 
 
 def estimate(
     key: Key[Array, ""],
     weigh: Weigh,
-    bound: Callable[[Float[Array, " k"]], Float[Array, ""]],
+    bound: Bound,
     *,
     num_particles: int,
 ) -> Estimate:
@@ -28,3 +28,6 @@ def estimate(
     value, weights = jax.value_and_grad(bound)(jax.lax.stop_gradient(terms.log_weight))
     surrogate = jnp.vdot(weights, terms.log_weight)
     return Estimate(with_gradient_of(value, surrogate), jax.lax.stop_gradient(terms))
+
+
+estimator = Estimator("weighted", estimate)

@@ -1,12 +1,14 @@
 """Gradients by the score function (REINFORCE), for posteriors that cannot be reparameterized."""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix.bounds.baselines import Baseline, Predict
+from genmix.bounds.bound import Bound
+from genmix.bounds.estimator import Estimator
 from genmix.bounds.log_weight import Estimate, Weigh, particles, with_gradient_of
 from genmix.capabilities import constant_draw, require_log_prob
 
@@ -24,7 +26,7 @@ def draw(posterior: Any, key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, Flo
 
 
 def learning_signals(
-    bound: Callable[[LogWeights], Float[Array, ""]],
+    bound: Bound,
     log_weights: LogWeights,
     predictions: LogWeights,
 ) -> LogWeights:
@@ -41,18 +43,17 @@ def learning_signals(
 def estimate(
     key: Key[Array, ""],
     weigh: Weigh,
-    bound: Callable[[LogWeights], Float[Array, ""]],
+    bound: Bound,
     *,
     num_particles: int,
-    baseline: Callable[[LogWeights], LogWeights],
+    baseline: Predict,
 ) -> Estimate:
     """Bound of k particles with score-function gradients for the posterior.
 
     Args:
         baseline: log-weights [k] -> predictions [k], particle i's from anything but particle i.
             Where it has parameters, the gradient also fits them to the log-weights by least
-            squares. `baselines` has the usual ones; leave-one-out with the importance-weighted
-            bound is VIMCO.
+            squares. `genmix.bounds.baselines` has the usual ones.
 
     Source: Mnih & Gregor (2014), arXiv:1402.0030; Mnih & Rezende (2016), arXiv:1602.06725.
     """
@@ -64,3 +65,13 @@ def estimate(
     fit = -0.5 * jnp.sum((log_weights - predictions) ** 2)
     value = bound(terms.log_weight)
     return Estimate(with_gradient_of(value, score + fit), jax.lax.stop_gradient(terms))
+
+
+def estimator(baseline: Baseline) -> Estimator:
+    """The estimator with a baseline of `genmix.bounds.baselines`.
+
+    Unbiased for every bound. Leave-one-out with the importance-weighted bound is VIMCO.
+    """
+    return Estimator(
+        "the score function", estimate, min_particles=baseline.min_particles, baseline=baseline
+    )

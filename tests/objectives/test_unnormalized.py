@@ -8,7 +8,7 @@ from flax import nnx
 
 from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
-from genmix.objectives.contrastive_divergence import contrastive_divergence, persistent
+from genmix.objectives import contrastive_divergence, persistent_contrastive_divergence
 
 UNITS = 15
 STATES = (np.arange(2**UNITS)[:, None] >> np.arange(UNITS) & 1).astype(np.float32)
@@ -87,6 +87,6 @@ def test_short_chains_from_exact_draws_have_no_bias(machine):
 
 def test_long_persistent_chains_have_no_bias(machine, data, exact):
     """Ten chains of one step at a time, 300 times; the first 50 are thrown away."""
-    term = persistent(jnp.zeros((10, UNITS)), 1)
+    term = persistent_contrastive_divergence(jnp.zeros((10, UNITS)), 1)
     gradients = replicates(term, machine, jnp.tile(data, (100, 1, 1)), 300, thrown_away=50)
     assert np.max(np.abs(z_scores(gradients, exact))) < LARGEST

@@ -51,7 +51,7 @@ def contrastive_divergence(
     return Term(loss, _checked)
 
 
-def persistent(
+def persistent_contrastive_divergence(
     chains: PyTree,
     num_steps: int,
     *,

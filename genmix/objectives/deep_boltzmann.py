@@ -4,11 +4,13 @@ import jax
 from jaxtyping import PyTree
 
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann
-from genmix.objectives import contrastive_divergence
 from genmix.objectives.term import Term
+from genmix.objectives.unnormalized import persistent_contrastive_divergence
 
 
-def persistent(chains: PyTree, num_steps: int, *, mean_field_steps: int) -> Term:
+def mean_field_contrastive_divergence(
+    chains: PyTree, num_steps: int, *, mean_field_steps: int
+) -> Term:
     """Gradient of the variational bound of a deep Boltzmann machine, with chains for log Z.
 
     The hidden layers of the data are replaced by their means under q(h | v), held constant.
@@ -25,7 +27,7 @@ def persistent(chains: PyTree, num_steps: int, *, mean_field_steps: int) -> Term
     """
     if mean_field_steps < 1:
         raise ValueError(f"mean_field_steps must be at least 1, got {mean_field_steps}.")
-    contrast = contrastive_divergence.persistent(chains, num_steps)
+    contrast = persistent_contrastive_divergence(chains, num_steps)
 
     def loss(model, key, batch, carry):
         constant = jax.tree.map(jax.lax.stop_gradient, model)
@@ -35,7 +37,8 @@ def persistent(chains: PyTree, num_steps: int, *, mean_field_steps: int) -> Term
     def init(model):
         if not isinstance(model, DeepBoltzmann):
             raise TypeError(
-                f"mean_field.persistent trains a DeepBoltzmann, got {type(model).__name__}."
+                "mean_field_contrastive_divergence trains a DeepBoltzmann, got "
+                f"{type(model).__name__}."
             )
         return contrast.init(model)
 
