@@ -18,6 +18,7 @@ import optax
 from flax import nnx
 
 from experiments import study
+from genmix import objectives
 from genmix.data import toy_2d
 from genmix.densities import normal
 from genmix.evaluation import baselines, pictures
