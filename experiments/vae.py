@@ -29,7 +29,7 @@ from genmix.families import (
 from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
 from genmix.objectives import Rate
 from genmix.runs import command_line
-from genmix.training import Player
+from genmix.training import Player, Validation
 
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
 
@@ -61,6 +61,8 @@ class Config(study.OnImages):
     """At the start; it falls to zero along a cosine."""
     particles: study.Count = 5000
     """Particles of the NLL estimate."""
+    patience: study.Count | None = None
+    """Stop after this many tenths of the run without a better validation bound."""
 
 
 def load(config: Config) -> Dataset:
@@ -92,9 +94,9 @@ def transform(config: Config, dataset: Dataset) -> Callable[..., jax.Array] | No
     return data.binarize if dataset.binarization == "dynamic" else None
 
 
-def test_images(config: Config, dataset: Dataset) -> jax.Array:
-    """The test images as the decoder has them; noise, where there is any, is drawn once."""
-    x = jnp.asarray(dataset.test)
+def as_seen(config: Config, dataset: Dataset, images: np.ndarray) -> jax.Array:
+    """Held-out images as the decoder has them; noise, where there is any, is drawn once."""
+    x = jnp.asarray(images)
     dequantize = transform(config, dataset)
     if config.decoder != "normal" or dequantize is None:
         return x
@@ -227,9 +229,27 @@ def quantities(config: Config, dataset: Dataset, rows: Sequence[study.Row]) -> l
     ]
 
 
+def validation(config: Config, dataset: Dataset) -> Validation | None:
+    """The ELBO on the validation images, its rate weighed as in training, where the set has some.
+
+    Without it a set as small as Frey's faces is learned by heart: the model that is kept is the
+    best by this score.
+    """
+    if not len(dataset.valid):
+        return None
+    x = as_seen(config, dataset, dataset.valid)
+
+    def score(model: LatentVariableModel) -> float:
+        bound = evaluation.elbo(config.key, model, x, num_samples=1)
+        return float(np.mean(bound.log_likelihood)) - config.rate_beta * bound.rate
+
+    return Validation(score, 5 * max(config.steps // 50, 1), config.patience)
+
+
 def experiment(config: Config) -> study.Study:
     dataset = load(config)
-    x = test_images(config, dataset)
+    data.require(dataset, batch_size=1, patience=config.patience)  # the study looks at batches
+    x = as_seen(config, dataset, dataset.test)
     variant = study.Variant(
         name=f"VAE ({config.network}, {config.decoder})",
         folder="",
@@ -237,7 +257,9 @@ def experiment(config: Config) -> study.Study:
         build=lambda: build(config, dataset),
         players=[player(config)],
         data=dataset.train,
-        plan=config.plan(transform=transform(config, dataset)),
+        plan=config.plan(
+            transform=transform(config, dataset), validation=validation(config, dataset)
+        ),
     )
     title = f"{dataset.name}, {len(dataset.test)} test images: {config.network} VAE"
     density = " of a density of x in [0, 1]" if config.decoder == "normal" else ""

@@ -23,9 +23,14 @@ def save_interpolations(
     num_pairs: int = 10,
     num_between: int = 9,
 ) -> None:
-    """A row for each pair of images: the first, means along the line between their z, the last."""
+    """A row for each pair of images: the first, means along the line between their z, the last.
+
+    One image has no pair, and nothing is drawn of it.
+    """
     x = jnp.asarray(x)
     pairs = min(len(x) // 2, num_pairs)
+    if not pairs:
+        return
     first, last = z[:pairs, None], z[pairs : 2 * pairs, None]
     weight = jnp.linspace(0, 1, num_between)[None, :, None]
     line = (1 - weight) * first + weight * last

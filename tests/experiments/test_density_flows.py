@@ -45,7 +45,15 @@ def test_histograms_on_mnist(data_dir):
 @pytest.mark.slow
 def test_a_run_leaves_everything_behind(tmp_path, capsys):
     config = density_flows.Config(
-        flow=("nice", "realnvp", "maf", "spline", "realnvp-multiscale", "glow"),
+        flow=(
+            "nice",
+            "realnvp",
+            "maf",
+            "spline",
+            "realnvp-multiscale",
+            "spline-multiscale",
+            "glow",
+        ),
         out=tmp_path,
         **TINY,
     )
@@ -75,3 +83,27 @@ def test_a_run_leaves_everything_behind(tmp_path, capsys):
 def test_bad_configurations_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         density_flows.Config(**options)
+
+
+def test_flows_of_images_have_their_rate_after_a_warm_up():
+    config = density_flows.Config(steps=1000, learning_rate=1e-3)
+    of_vectors, of_images = (density_flows.schedule(config, name) for name in ("maf", "glow"))
+    steps = jnp.array([0, 25, 50, 525, 1000])
+    got = jax.vmap(of_images)(steps)
+    np.testing.assert_allclose(got, [0, 5e-3, 1e-2, 5e-3, 0], atol=1e-6)
+    np.testing.assert_allclose(of_vectors(0), 1e-3, rtol=1e-6)
+
+
+def test_splines_on_images_are_bijections_of_the_levels():
+    dataset = density_flows.load(density_flows.Config())
+    config = density_flows.Config(**TINY)
+    model = density_flows.build(config, dataset, "spline-multiscale")
+    flow = model.density
+    y = jax.random.uniform(jax.random.key(0), (8, 8, 1), minval=0.1, maxval=0.9)
+    z, log_det = flow.bijector.inverse_and_log_det(y)
+    again, back = flow.bijector.forward_and_log_det(z)
+    np.testing.assert_allclose(again, y, atol=1e-5)
+    np.testing.assert_allclose(back, -log_det, rtol=1e-4)
+    jacobian = jax.jacfwd(lambda y: flow.bijector.inverse_and_log_det(y)[0].reshape(-1))(y)
+    exact = jnp.linalg.slogdet(jacobian.reshape(64, 64))[1]
+    np.testing.assert_allclose(log_det, exact, rtol=1e-3)

@@ -3,18 +3,19 @@
 import importlib
 import inspect
 import pkgutil
+import typing
 from typing import Any
 
 import pytest
 
 import experiments
-from experiments import study
+from experiments import density_flows, study
 
 TINY: dict[str, dict[str, Any]] = {
     "aae": {"hidden": 4, "batch_size": 4},
     "beta_vae": {"hidden": 4, "images": 8, "test_images": 8, "side": 8, "batch_size": 4},
     "density_flows": {
-        "flow": ("nice", "realnvp", "maf", "spline", "realnvp-multiscale", "glow"),
+        "flow": typing.get_args(density_flows.Flow),
         "layers": 1,
         "hidden": 4,
         "batch_size": 4,

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from experiments import vae
+from genmix import evaluation
 from genmix.runs import command_line
 
 TINY = {"steps": 5, "batch_size": 10, "particles": 10, "hidden": 4, "latent": 3}
@@ -102,7 +103,7 @@ def test_bits_per_dimension_of_both_grey_decoders_mean_the_same():
 def test_levels_with_noise_are_numbers_in_the_unit_interval():
     config = vae.Config(decoder="normal")
     dataset = vae.load(config)
-    x = vae.test_images(config, dataset)
+    x = vae.as_seen(config, dataset, dataset.test)
     np.testing.assert_array_equal(np.floor(17 * x), dataset.test)
     noisy = vae.transform(config, dataset)
     assert noisy is not None
@@ -187,3 +188,31 @@ def test_bad_command_lines_say_what_to_do_and_exit_with_2(monkeypatch, capsys, a
     error = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert message.lower() in error.lower()
     assert "Traceback" not in error
+
+
+def test_what_is_kept_is_the_best_on_validation_images(tmp_path, monkeypatch):
+    digits = vae.load(vae.Config(decoder="discretized-logistic"))
+    assert vae.validation(vae.Config(), digits) is None
+    few = digits._replace(train=digits.train[:20], valid=digits.train[20:60])
+    config = vae.Config(decoder="discretized-logistic", patience=2, rate_beta=2.0, **TINY)
+    validation = vae.validation(config, few)
+    assert validation is not None
+    assert (validation.every, validation.patience) == (5, 2)
+    model = vae.build(config, few)
+    bound = evaluation.elbo(config.key, model, few.valid, num_samples=1)
+    expected = np.mean(bound.log_likelihood) - 2 * np.mean(bound.rates)
+    np.testing.assert_allclose(validation.score(model), expected, rtol=1e-5)
+    monkeypatch.setattr(vae, "load", lambda config: few)
+    (variant,) = vae.experiment(config).variants
+    assert variant.plan.validation is not None
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has no validation images, so it cannot stop early"):
+        vae.experiment(vae.Config(patience=2))
+
+
+def test_one_test_image_has_figures_and_pictures(tmp_path):
+    values = run(tmp_path, limit=1)
+    assert values["nll"] > 0
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["rows"][0]["nll_standard_error"] is None
+    assert (tmp_path / "run" / "reconstructions.png").is_file()
