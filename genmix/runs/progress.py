@@ -14,8 +14,9 @@ class Progress:
     """The bar of one task, on stderr; use it in a `with` block.
 
     Inside the block of another one it shows nothing: that of a whole training tells more than that
-    of one of its validations. The rate counts from the first update on, so that compilation and what a resumed run had done
-    before are not in it. With several hosts only one process shows a bar.
+    of one of its validations. The rate counts from the first update on, so that compilation and
+    what a resumed run had done before are not in it. With several hosts only one process
+    shows a bar.
     """
 
     _others = 0  # that are shown now

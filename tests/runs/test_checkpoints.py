@@ -114,9 +114,7 @@ def test_a_training_state_comes_back_bit_for_bit(tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["run[1]", r"C:\runs\[a]/[c]", "a*?{b}/%#'\" ä"]
-)
+@pytest.mark.parametrize("name", ["run[1]", r"C:\runs\[a]/[c]", "a*?{b}/%#'\" ä"])
 def test_a_folder_of_any_name_keeps_its_checkpoints(tmp_path, name, monkeypatch):
     """Brackets are a pattern to Orbax, a backslash parts folders for TensorStore."""
     links = tmp_path / "links"
@@ -567,9 +565,13 @@ def test_a_folder_that_cannot_be_made_leaves_no_thread_behind(tmp_path, monkeypa
     monkeypatch.setattr(os, "mkdir", full)
     before = set(threading.enumerate())
     checkpoints = Checkpoints(tmp_path)
-    with pytest.raises(OSError, match="could not be written to .* No space left on device"):
+
+    def save():
         checkpoints.save(2, small(2))
         checkpoints.wait()
+
+    with pytest.raises(OSError, match=r"could not be written to .* No space left on device"):
+        save()
     checkpoints.close()
     assert [t.name for t in threading.enumerate() if t not in before and not t.daemon] == []
     with Checkpoints(tmp_path) as reader:

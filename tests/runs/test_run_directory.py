@@ -289,7 +289,9 @@ def test_figures_that_are_not_finite_do_not_lose_the_others(tmp_path):
 
 def test_a_device_is_not_read_as_a_file(tmp_path):
     (tmp_path / "config.json").symlink_to("/dev/full")
-    with pytest.raises(ValueError, match=r"config\.json is damaged \(.* is no file, but a folder or a"):
+    with pytest.raises(
+        ValueError, match=r"config\.json is damaged \(.* is no file, but a folder or a"
+    ):
         run_directory.prepare(tmp_path, {"k": 1}, resume=True)
     (tmp_path / "metrics.jsonl").symlink_to("/dev/zero")
     with pytest.raises(ValueError, match=r"metrics\.jsonl is no file, but a folder or a device"):
