@@ -622,7 +622,8 @@ ON_THE_COMMAND_LINE = {
     "an order that is no number": (
         iwae,
         [*TINY, "--objective", "renyi", "--alpha", "nan", "--out", "{tmp}/run"],
-        "error: alpha must be finite, got nan; alpha = -inf is vr_max.",
+        "Error parsing Config: --objective renyi with --k 2 and --estimator reparameterized do not "
+        "go together: alpha must be finite, got nan; alpha = -inf is vr_max.",
     ),
     "a mesh without axes": (
         iwae,

@@ -40,6 +40,29 @@ def variables(module: object, kind: type[nnx.Variable]) -> dict[str, Array]:
     }
 
 
+def out_of_reach(module: object) -> dict[str, str]:
+    """Attributes that hold variables which no pytree operation sees, by path, and their classes.
+
+    A module keeps an object of a plain class as a constant, with all the networks in it.
+    """
+    found = {}
+    for path, part in nnx.iter_graph(module):
+        if isinstance(part, nnx.Module):
+            for name, value in vars(part).items():
+                if _is_plain(value) and any(map(_has_variables, vars(value).values())):
+                    found[".".join(map(str, (*path, name)))] = type(value).__name__
+    return found
+
+
+def _is_plain(value: object) -> bool:
+    is_seen = isinstance(value, (nnx.Module, nnx.Variable)) or not jax.tree_util.all_leaves([value])
+    return hasattr(value, "__dict__") and not is_seen
+
+
+def _has_variables(value: object) -> bool:
+    return isinstance(value, nnx.Module) or bool(variables(value, nnx.Variable))
+
+
 def num_parameters(module: object) -> int:
     """How many numbers are trained."""
     return sum(value.size for value in variables(module, nnx.Param).values())

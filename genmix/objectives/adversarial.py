@@ -26,6 +26,7 @@ from genmix.bounds.log_weight import with_gradient_of
 from genmix.divergences import feature_matching as matching
 from genmix.divergences import gan, gradient_penalty
 from genmix.nets import state
+from genmix.objectives.autoencoding import Encodes
 from genmix.objectives.comparison import (
     Comparison,
     checked,
@@ -155,7 +156,16 @@ def feature_likelihood(
         value = jnp.mean(values)
         return -value, ({"feature_log_likelihood": value}, carry)
 
-    return between(loss, lambda part, judge: (), by)
+    def init(part, judge):
+        del judge
+        if not isinstance(part, Encodes) or not hasattr(part, "decode"):
+            raise TypeError(
+                f"{type(part).__name__} has no encode and decode, whose images the critic's "
+                'features could compare: say which part has them, term.of("NAME").'
+            )
+        return ()
+
+    return between(loss, init, by)
 
 
 def wgan_gp(comparison: Comparison, *, by: Part = "critic") -> Term:

@@ -4,13 +4,25 @@
 no rate: an adversarial autoencoder is `reconstruction() + w * generator(latent, ...)`.
 """
 
+from typing import Protocol, runtime_checkable
+
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Key, PyTree
 
+from genmix.capabilities import require_weighted
 from genmix.families import weigh
 from genmix.nets import state
 from genmix.objectives.comparison import per_event
+from genmix.objectives.likelihood import require_closed_rate
 from genmix.objectives.term import Term
+
+
+@runtime_checkable
+class Encodes(Protocol):
+    """Draws z given x."""
+
+    def encode(self, key: Key[Array, ""], x: PyTree) -> PyTree: ...
 
 
 def reconstruction() -> Term:
@@ -29,7 +41,17 @@ def reconstruction() -> Term:
         value = jnp.mean(values)
         return -value, ({"log_likelihood": value}, carry)
 
-    return Term(loss)
+    def init(model):
+        likelihood = getattr(model, "likelihood", None)
+        if not isinstance(model, Encodes) or likelihood is None:
+            raise TypeError(
+                f"{type(model).__name__} has no encode and likelihood, so it reconstructs nothing: "
+                "use a LatentVariableModel or an Autoencoder."
+            )
+        require_weighted(likelihood, "likelihood")
+        return ()
+
+    return Term(loss, init)
 
 
 def rate() -> Term:
@@ -44,4 +66,8 @@ def rate() -> Term:
         value = jnp.mean(jnp.sum(rates, axis=1))
         return value, ({"rate": value}, carry)
 
-    return Term(loss)
+    def init(model):
+        require_closed_rate(model)
+        return ()
+
+    return Term(loss, init)

@@ -1,16 +1,24 @@
 """A player: a subset of the parameters, a loss, an optimizer, and how often it moves."""
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
 from genmix.nets import state
-from genmix.objectives.term import Loss, Term
+from genmix.objectives.term import Term
 from genmix.training.game import Game
+
+if TYPE_CHECKING:
+    from genmix.objectives.term import Loss
+
+    Optimizer = optax.GradientTransformation | optax.GradientTransformationExtraArgs
+else:  # refused in words of its own, which a type check of arguments would preempt
+    Optimizer = Loss = Any
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +27,8 @@ class Player:
 
     Attributes:
         loss: what it minimises, a `Term` or any function of that form.
-        optimizer: an Optax transformation; chain clipping and schedules there.
+        optimizer: an Optax transformation; chain clipping and schedules there. One that asks for
+            the loss, as `optax.contrib.reduce_on_plateau` and `optax.lbfgs` do, is given it.
         owns: dotted paths of the sub-modules whose parameters (`nnx.Param`) it moves, such as
             ("generator",). By default the part of its own name in a `Game`, and all of any other
             model. Two players may own the same parameters.
@@ -31,13 +40,15 @@ class Player:
     """
 
     loss: Loss
-    optimizer: optax.GradientTransformation
+    optimizer: Optimizer
     owns: Sequence[str] | None = None
     steps: int = 1
     name: str = "model"
     examples_at_once: int | None = None
 
     def __post_init__(self):
+        _require_loss(self.loss)
+        _require_optimizer(self.optimizer)
         if self.steps < 1:
             raise ValueError(f"player {self.name!r} must take at least 1 step, got {self.steps}.")
         if self.examples_at_once is not None and self.examples_at_once < 1:
@@ -80,6 +91,37 @@ class Player:
         if self.owns is None and isinstance(model, Game):
             return (self.name,)
         return self.owns
+
+
+def _require_loss(loss: object) -> None:
+    if isinstance(loss, Term):
+        return
+    if not callable(loss):
+        raise TypeError(
+            f"loss must be a Term or a function (model, key, batch, carry), got {loss!r}: use a "
+            "term of genmix.objectives, such as objectives.elbo()."
+        )
+    try:
+        inspect.signature(loss).bind(None, None, None, None)
+    except TypeError as error:
+        name = getattr(loss, "__name__", type(loss).__name__)
+        raise TypeError(
+            f"loss must be a Term or a function (model, key, batch, carry), got the function "
+            f"{name}, which does not take these: call it first, such as {name}()."
+        ) from error
+
+
+def _require_optimizer(optimizer: object) -> None:
+    if hasattr(optimizer, "init") and hasattr(optimizer, "update"):
+        return
+    if isinstance(optimizer, (int, float)):
+        remedy = f"pass optax.adam({optimizer:g})"
+    elif callable(optimizer):
+        name = getattr(optimizer, "__name__", "it")
+        remedy = f"call it first, such as {name}(1e-3)"
+    else:
+        remedy = "pass one, such as optax.adam(1e-3)"
+    raise TypeError(f"optimizer must be an Optax transformation, got {optimizer!r}: {remedy}.")
 
 
 def _is_within(path: str, prefix: str) -> bool:

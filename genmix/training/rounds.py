@@ -36,8 +36,13 @@ def start(
 
     Raises:
         ValueError: if there is no player, two share a name, or one owns nothing.
-        TypeError: if a term cannot be applied to the model.
+        TypeError: if a term cannot be applied to the model, or parameters of it are out of reach.
     """
+    for path, name in net_state.out_of_reach(model).items():
+        raise TypeError(
+            f"{path} is a {name}, whose parameters would stay as they are, since a plain class is "
+            f"no pytree: write class {name}(nnx.Module), and its networks are trained."
+        )
     names = [player.name for player in players]
     if not names:
         raise ValueError("players is empty: a game needs at least one player.")
@@ -46,7 +51,10 @@ def start(
     order_key, noise_key = jax.random.split(key)
     return GameState(
         model=jax.tree.map(jnp.copy, model),  # rounds donate their state; the caller keeps his
-        optimizers={p.name: p.optimizer.init(p.parameters(model)) for p in players},
+        # Copies, as an optimizer may keep one array at two places, which cannot be donated twice.
+        optimizers={
+            p.name: jax.tree.map(jnp.copy, p.optimizer.init(p.parameters(model))) for p in players
+        },
         carries={p.name: p.initial_carry(model) for p in players},
         average=jax.tree.map(
             jnp.copy, net_state.variables(model, nnx.Param) | net_state.batch_statistics(model)
@@ -84,8 +92,13 @@ def _move(
     if player.examples_at_once is not None:
         value_and_grad = _in_parts(value_and_grad, player.examples_at_once)
     (value, (metrics, carry, kept)), gradient = value_and_grad(parameters, key, batch)
-    updates, optimizer = player.optimizer.update(
-        gradient, state.optimizers[player.name], parameters
+    updates, optimizer = optax.with_extra_args_support(player.optimizer).update(
+        gradient,
+        state.optimizers[player.name],
+        parameters,
+        value=value,
+        grad=gradient,
+        value_fn=lambda parameters: loss(parameters, key, batch)[0],
     )
     moved: Any = optax.apply_updates(parameters, updates)
     state = state._replace(
