@@ -112,7 +112,7 @@ class AtPoints(linear_gaussian.Affine):
         assert cond is not None
         return self.mean(cond) + self.scale * cond[1]
 
-    def kl(self, prior, cond=None):
+    def kl(self, prior, cond=None, prior_cond=None):
         return normal.kl(self.mean(cond), self.scale[...], *prior.parameters())
 
 
