@@ -65,6 +65,17 @@ def two_spirals(key: PRNGKey) -> Point:
     return arm + 0.1 * jax.random.normal(noise_key, (2,))
 
 
+def swiss_roll(key: PRNGKey) -> Point:
+    """A spiral of one and a half turns, from a radius of a third of the last, with noise of 0.1.
+
+    Source: Sohl-Dickstein et al. (2015), arXiv:1503.03585, section 3.1.1, for the shape.
+    """
+    angle_key, noise_key = jax.random.split(key)
+    angle = 1.5 * math.pi * (1 + 2 * jax.random.uniform(angle_key))
+    roll = angle / (1.5 * math.pi) * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
+    return roll + 0.1 * jax.random.normal(noise_key, (2,))
+
+
 def rings(key: PRNGKey) -> Point:
     """Circles of radius 1, 2 and 3 in equal shares, with noise of scale 0.1."""
     ring_key, angle_key, noise_key = jax.random.split(key, 3)

@@ -25,6 +25,7 @@ from genmix.evaluation.log_partition import LogPartition, log_partition
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
 from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
 from genmix.evaluation.standard_error import standard_error
+from genmix.evaluation.time_bound import time_bound
 
 __all__ = [
     "Annealing",
@@ -58,4 +59,5 @@ __all__ = [
     "sandwich",
     "sandwich_of_simulated",
     "standard_error",
+    "time_bound",
 ]

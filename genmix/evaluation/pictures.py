@@ -268,6 +268,37 @@ def save_fields(
     _save_figure(path, figure)
 
 
+def save_clouds(
+    path: str | Path, rows: Mapping[str, Mapping[str, Float[ArrayLike, "n 2"]]], *, reach: float
+) -> None:
+    """Draw points in the plane side by side, such as a film of how they move: a row for each name.
+
+    Args:
+        rows: {row: {column: points}}.
+        reach: panels show the square from -reach to reach.
+
+    Raises:
+        ValueError: if there is nothing to draw, or the rows differ in their columns.
+    """
+    from matplotlib.figure import Figure
+
+    columns = [list(row) for row in rows.values()]
+    if not columns or not columns[0] or any(names != columns[0] for names in columns):
+        raise ValueError(f"every row needs the same columns, at least one, got {columns}.")
+    height, width = len(rows), len(columns[0])
+    figure = Figure(figsize=(1.6 * width + 0.4, 1.6 * height + 0.3), dpi=130, layout="constrained")
+    every_axes = figure.subplots(height, width, squeeze=False)
+    for (name, row), axes_row in zip(rows.items(), every_axes, strict=True):
+        for axes, (column, points) in zip(axes_row, row.items(), strict=True):
+            axes.scatter(*np.asarray(points).T, s=1, linewidths=0, alpha=0.6)
+            limits = (-reach, reach)
+            axes.set(xticks=[], yticks=[], xlim=limits, ylim=limits, aspect="equal")
+            if name == next(iter(rows)):
+                axes.set_title(column, fontsize=9)
+        axes_row[0].set_ylabel(name, fontsize=9)
+    _save_figure(path, figure)
+
+
 def _draw_powers(axes: Any, log_points: np.ndarray, powers: Mapping[str, float]) -> None:
     """Grey lines of given slopes through the middle of a panel with logarithmic axes."""
     if not log_points.size:

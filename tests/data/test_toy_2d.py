@@ -29,6 +29,16 @@ def test_centred_and_within_the_same_square(points, name):
     np.testing.assert_array_less(np.abs(x.mean(0)), 5 * x.std(0) / np.sqrt(N) + 0.001)
 
 
+def test_the_swiss_roll_winds_outwards():
+    """The radius grows with the angle by 1 / (1.5 pi) a radian, but for noise."""
+    x = jax.vmap(toy_2d.swiss_roll)(jax.random.split(jax.random.key(1), 4000))
+    radius, angle = np.hypot(*np.asarray(x).T), np.arctan2(*np.asarray(x).T[::-1])
+    turns = (1.5 * np.pi * radius - angle) / (2 * np.pi)
+    assert np.mean(np.abs(turns - np.round(turns)) < 0.35) > 0.99
+    assert 0.7 < radius.min() < 1
+    assert 3 < radius.max() < 3.5
+
+
 def test_checkerboard_fills_its_squares_evenly(points):
     squares = np.floor(points["checkerboard"] / 2).astype(int)
     assert np.all(squares.sum(1) % 2 == 0)
