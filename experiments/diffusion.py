@@ -175,8 +175,8 @@ def measure(config: Config, result: study.Result) -> dict[str, Any]:
     bounds = evaluation.time_bound(config.key, result.model, x, num_times=config.times).astype(
         np.float64
     )
-    nll, error = -bounds.mean(), bounds.std(ddof=1) / math.sqrt(len(bounds))
-    figures: dict[str, Any] = {"nll": float(nll), "nll_standard_error": float(error)}
+    nll, error = -bounds.mean(), evaluation.standard_error(bounds)
+    figures: dict[str, Any] = {"nll": float(nll), "nll_standard_error": error}
     figures |= dict.fromkeys(("bits", "bits_per_dim", "valid"))  # each is for some sets
     dims = math.prod(x.shape[1:])
     if name == "heartbeat":
