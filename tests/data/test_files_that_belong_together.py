@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -103,6 +104,7 @@ def test_a_test_part_that_is_the_training_part_is_refused(tmp_path):
 def test_every_reader_hands_out_splits_that_fit():
     loaded = digits.load()
     assert loaded.train_labels is not None
+    assert loaded.test_labels is not None
     for change, message in (
         ({"train_labels": loaded.train_labels[1:]}, r"train has 1437 images, but labels of .*1436"),
         ({"test_labels": loaded.test_labels - 1}, "labels of test are counted from 0, got -1"),
@@ -121,9 +123,9 @@ def test_archives_of_another_size_are_refused(tmp_path):
     ):
         frey_faces.load(tmp_path)
     rows = lambda n: np.packbits(np.ones((n, 28 * 28), np.uint8), axis=1)
-    arrays = {f"{split}_data": rows(3) for split in ("train", "val", "test")}
-    labels = {f"{split}_labels": np.full(2, 1, np.uint8) for split in ("train", "val", "test")}
-    np.savez(tmp_path / "caltech101_silhouettes.npz", **arrays, **labels)
+    arrays: dict[str, Any] = {f"{split}_data": rows(3) for split in ("train", "val", "test")}
+    arrays |= {f"{split}_labels": np.full(2, 1, np.uint8) for split in ("train", "val", "test")}
+    np.savez(tmp_path / "caltech101_silhouettes.npz", **arrays)
     assert packed.read_bits(tmp_path / "caltech101_silhouettes.npz", "val_data", 784).all()
     with pytest.raises(
         ValueError, match=r"train has 3 images, but labels of shape \(2,\): they do"

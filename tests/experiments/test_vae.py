@@ -1,14 +1,16 @@
 import json
 import sys
+from typing import Any
 
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import vae
+from experiments import study, vae
 from genmix import evaluation
 from genmix.runs import command_line
+from genmix.training import Plan
 
 TINY = {"steps": 5, "batch_size": 10, "particles": 10, "hidden": 4, "latent": 3}
 PICTURES = ["samples", "reconstructions", "interpolations", "traversal", "curves"]
@@ -194,7 +196,8 @@ def test_what_is_kept_is_the_best_on_validation_images(tmp_path, monkeypatch):
     digits = vae.load(vae.Config(decoder="discretized-logistic"))
     assert vae.validation(vae.Config(), digits) is None
     few = digits._replace(train=digits.train[:20], valid=digits.train[20:60])
-    config = vae.Config(decoder="discretized-logistic", patience=2, rate_beta=2.0, **TINY)
+    options: dict[str, Any] = {"patience": 2, "rate_beta": 2.0, **TINY}
+    config = vae.Config(decoder="discretized-logistic", **options)
     validation = vae.validation(config, few)
     assert validation is not None
     assert (validation.every, validation.patience) == (5, 2)
@@ -204,6 +207,8 @@ def test_what_is_kept_is_the_best_on_validation_images(tmp_path, monkeypatch):
     np.testing.assert_allclose(validation.score(model), expected, rtol=1e-5)
     monkeypatch.setattr(vae, "load", lambda config: few)
     (variant,) = vae.experiment(config).variants
+    assert isinstance(variant, study.Variant)
+    assert isinstance(variant.plan, Plan)
     assert variant.plan.validation is not None
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has no validation images, so it cannot stop early"):
