@@ -16,6 +16,12 @@ from genmix.families.diffusion.discrete import DiscreteDiffusion
 from genmix.families.diffusion.guidance import Guided
 from genmix.families.diffusion.multiplication import Multiplied
 from genmix.families.diffusion.probability_flow import ProbabilityFlow
+from genmix.families.energy.deep_belief import DeepBelief
+from genmix.families.energy.deep_boltzmann import DeepBoltzmann
+from genmix.families.energy.energy import Energy
+from genmix.families.energy.generative_stochastic import GenerativeStochastic
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.families.explicit.conditional import (
     Bernoulli,
     Categorical,
@@ -27,6 +33,7 @@ from genmix.families.explicit.conditional import (
 )
 from genmix.families.explicit.gaussian_mixture import GaussianMixture
 from genmix.families.explicit.independent import Independent
+from genmix.families.explicit.normalized import Normalized
 from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.explicit.straight_through import StraightThrough
 from genmix.families.explicit.uniform import Uniform
@@ -54,6 +61,8 @@ __all__ = [
     "Categorical",
     "CategoricalLevels",
     "Conditional",
+    "DeepBelief",
+    "DeepBoltzmann",
     "Denoiser",
     "Dequantized",
     "Deterministic",
@@ -61,11 +70,13 @@ __all__ = [
     "DiffusionChain",
     "DiscreteDiffusion",
     "DiscretizedLogistic",
+    "Energy",
     "Flow",
     "FlowDensity",
     "FlowPosterior",
     "FullNormal",
     "GaussianMixture",
+    "GenerativeStochastic",
     "Guided",
     "Implicit",
     "Independent",
@@ -76,8 +87,11 @@ __all__ = [
     "MaskSampling",
     "Multiplied",
     "Normal",
+    "Normalized",
     "OneHot",
     "ProbabilityFlow",
+    "RestrictedBoltzmann",
+    "SaltAndPepper",
     "SampledFlow",
     "StandardNormal",
     "StraightThrough",
