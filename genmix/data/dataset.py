@@ -1,8 +1,11 @@
 """What every data source hands back: three splits of images, their labels, and their levels."""
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+
+from genmix.data.binarization import binarize
 
 
 class Dataset(NamedTuple):
@@ -26,6 +29,11 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray | None
     num_levels: int  # 2 = binary, 256 = grey levels of one byte
     binarization: Literal["dynamic", "static", "none"]
+
+    @property
+    def transform(self) -> Callable[[Any, Any], Any] | None:
+        """(key, batch) -> batch, how a batch of training images is made ready; None if it is."""
+        return binarize if self.binarization == "dynamic" else None
 
 
 def checked(dataset: Dataset) -> Dataset:

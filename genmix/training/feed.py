@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -27,6 +27,19 @@ class Streams(Protocol):
         ...
 
     def restore(self, position: Any) -> None: ...
+
+
+@runtime_checkable
+class TrainingSet(Protocol):
+    """Examples that know how a batch of them is made ready, such as `genmix.data.Dataset`."""
+
+    @property
+    def train(self) -> PyTree: ...
+
+    @property
+    def transform(self) -> Callable[[Any, PyTree], PyTree] | None:
+        """(key, batch) -> batch, or None."""
+        ...
 
 
 class InMemory:

@@ -21,7 +21,7 @@ from genmix.runs.checkpoints import Checkpoints
 from genmix.runs.interruption import Interrupted, Interruption
 from genmix.runs.progress import Progress
 from genmix.runs.run_log import RunLog, read_metrics
-from genmix.training import feed, finite, rounds
+from genmix.training import arguments, feed, finite, rounds
 from genmix.training.player import Player
 from genmix.training.rounds import GameState, Transform
 
@@ -59,7 +59,8 @@ class Plan:
     Attributes:
         num_rounds: rounds in all, those before a resumption included.
         batch_size: examples of each batch.
-        transform: (key, batch) -> batch, applied to each batch, such as a new binarization.
+        transform: (key, batch) -> batch, applied to each batch, such as a new binarization; for a
+            `Dataset` its own by default.
         average_decay: keep a moving average of the parameters with this decay a round.
         scatter_from: split parameters and optimizer states of at least so many elements over the
             "data" axis of the mesh in use; without it every device holds all of them.
@@ -136,7 +137,8 @@ def fit(
     Args:
         model: a part, or a module that holds those of all players.
         data: arrays with the examples along the first axis, which go to the device as a whole; or
-            a stream (`genmix.data.stream.Stream`), whose position is kept with the checkpoints.
+            a stream (`genmix.data.stream.Stream`), whose position is kept with the checkpoints; or
+            a `Dataset`, whose training images are used, under its own transform if `plan` has none.
 
     Raises:
         FloatingPointError: if a loss is not finite, or a gradient made the state so; it names the
@@ -146,6 +148,10 @@ def fit(
         OSError: if the directory cannot be written to, or another process runs in it.
         ValueError: if the arguments make no sense together; it says how.
     """
+    arguments.require(key, players, data)
+    if isinstance(data, feed.TrainingSet):
+        plan = dataclasses.replace(plan, transform=plan.transform or data.transform)
+        data = data.train
     state = rounds.start(key, model, players, keep_average=plan.average_decay is not None)
     state = sharding.replicated(state)
     if plan.scatter_from is not None:

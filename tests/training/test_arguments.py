@@ -1,0 +1,57 @@
+"""What `fit` is given: data sets with their transform, and mistakes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from genmix import data
+from genmix.objectives import Term
+from genmix.training import Plan, Player, arguments, fit
+
+
+class Mean(nnx.Module):
+    def __init__(self):
+        self.value = nnx.Param(jnp.zeros(()))
+
+
+def loss(model, key, batch, carry):
+    are_bits = jnp.mean((batch == 0) | (batch == 1))
+    return (model.value[...] - jnp.mean(batch)) ** 2, ({"bits": are_bits}, carry)
+
+
+PLAYER = Player(loss=Term(loss), optimizer=optax.sgd(0.1))
+
+
+@pytest.mark.parametrize(
+    ("transform", "expected"), [(None, 1.0), (lambda key, x: x + 2.0, 0.0)], ids=["own", "plan's"]
+)
+def test_a_data_set_is_trained_on_under_its_transform(transform, expected):
+    plan = Plan(num_rounds=2, batch_size=8, transform=transform, label=None)
+    history = fit(jax.random.key(0), Mean(), [PLAYER], data.load("digits"), plan).history
+    np.testing.assert_array_equal(history["bits"][1], expected)
+
+
+def test_a_data_set_that_is_ready_has_no_transform():
+    digits = data.load("digits")
+    assert digits.transform is data.binarize
+    assert digits._replace(binarization="static").transform is None
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"key": 3}, r"key must be a key of jax.random, got 3: pass jax.random.key\(3\)"),
+        ({"key": np.zeros(2, np.uint32)}, "key must be a typed key of jax.random, got ndarray"),
+        ({"players": PLAYER}, r"players must be a list, got one Player: write \[player\]"),
+        ({"players": [Term(loss)]}, "got a Term in it: wrap the loss, Player"),
+        ({"data": iter([1])}, r"data is an iterator \(list_iterator\), in which a resumed run"),
+    ],
+)
+def test_mistakes_are_refused_in_words(given, message):
+    right = {"key": jax.random.key(0), "players": [PLAYER], "data": jnp.zeros((8, 1))}
+    arguments.require(**right)
+    with pytest.raises(TypeError, match=message):
+        arguments.require(**right | given)
