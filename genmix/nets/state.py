@@ -41,7 +41,7 @@ def variables(module: object, kind: type[nnx.Variable]) -> dict[str, Array]:
 
 
 def out_of_reach(module: object) -> dict[str, str]:
-    """Attributes that hold variables which no pytree operation sees, by path, and their classes.
+    """Attributes that hold parameters which no pytree operation sees, by path, and their classes.
 
     A module keeps an object of a plain class as a constant, with all the networks in it.
     """
@@ -49,7 +49,7 @@ def out_of_reach(module: object) -> dict[str, str]:
     for path, part in nnx.iter_graph(module):
         if isinstance(part, nnx.Module):
             for name, value in vars(part).items():
-                if _is_plain(value) and any(map(_has_variables, vars(value).values())):
+                if _is_plain(value) and variables(vars(value), nnx.Param):
                     found[".".join(map(str, (*path, name)))] = type(value).__name__
     return found
 
@@ -57,10 +57,6 @@ def out_of_reach(module: object) -> dict[str, str]:
 def _is_plain(value: object) -> bool:
     is_seen = isinstance(value, (nnx.Module, nnx.Variable)) or not jax.tree_util.all_leaves([value])
     return hasattr(value, "__dict__") and not is_seen
-
-
-def _has_variables(value: object) -> bool:
-    return isinstance(value, nnx.Module) or bool(variables(value, nnx.Variable))
 
 
 def num_parameters(module: object) -> int:

@@ -11,7 +11,7 @@ from flax import nnx
 
 from genmix import objectives
 from genmix.families import LatentVariableModel
-from genmix.nets import state
+from genmix.nets import MLP, state
 from genmix.objectives import Term
 from genmix.training import Player, compile_rounds, start
 
@@ -78,7 +78,16 @@ def test_parts_that_would_not_be_trained_are_refused():
     assert state.out_of_reach(Holder(Holder(Plain([nnx.Param(jnp.zeros(2))])))) == {
         "part.part": "Plain"
     }
-    for part in (Plain(jnp.tanh), Plain(3), jnp.tanh, Number(1.0), nnx.Linear, None, "a"):
+    for part in (
+        Plain(jnp.tanh),
+        Plain(nnx.Rngs(0)),
+        MLP(2, (3,), 1, rngs=nnx.Rngs(0)),
+        jnp.tanh,
+        Number(1.0),
+        nnx.Linear,
+        None,
+        "a",
+    ):
         assert not state.out_of_reach(Holder(part))
 
 
