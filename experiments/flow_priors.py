@@ -21,7 +21,7 @@ from genmix.families import (
     GaussianMixture,
     LatentVariableModel,
     StandardNormal,
-    VampModel,
+    VampPrior,
     transformed,
 )
 from genmix.nets import MADE, MLP
@@ -76,8 +76,8 @@ def build(config: Config, dataset: Dataset, name: str) -> Any:
         first = jnp.asarray(dataset.train[:components])
         noise = 0.05 * jax.random.normal(jax.random.key(config.seed), first.shape)
         inputs = jnp.clip(first + noise, 0.01, 0.99)
-        return VampModel(likelihood=likelihood, posterior=posterior, pseudo_inputs=inputs)
-    if name == "mixture":
+        prior = VampPrior(inputs)
+    elif name == "mixture":
         prior = GaussianMixture(components, size.latent, rngs=rngs)
     elif name in ("realnvp", "maf"):
         prior = flow_prior(config, name, size, rngs)
@@ -88,8 +88,8 @@ def build(config: Config, dataset: Dataset, name: str) -> Any:
 
 def draw(config: Config, result: study.Result) -> None:
     """Means of x given z drawn from the prior."""
-    plain = comparison.without_pseudo_inputs(result.model)
-    mean = lambda key: plain.decode(plain.prior.sample(key))
+    model = result.model
+    mean = lambda key: model.decode(model.prior.sample(key))
     x = jax.jit(jax.vmap(mean))(jax.random.split(config.key, 100))
     pictures.save_samples(result.directory / "samples.png", x)
 

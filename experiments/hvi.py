@@ -16,8 +16,7 @@ from flax import nnx
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
-from genmix.families.posteriors.hamiltonian import HamiltonianModel
+from genmix.families import Bernoulli, Hamiltonian, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
 from genmix.training import Fit, Plan, Player, fit
@@ -73,16 +72,15 @@ class Paired(nnx.Module):
 def build(config: Config, dataset: Dataset, leapfrog: int) -> Any:
     rngs = nnx.Rngs(config.seed)
     shape, hidden = dataset.train.shape[1:], (config.hidden, config.hidden)
-    model = LatentVariableModel(
-        prior=StandardNormal(config.latent),
-        likelihood=Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs)),
-        posterior=Normal(MLP(shape, hidden, config.latent, rngs=rngs)),
-    )
-    if leapfrog == 0:
-        return model
-    pixels = dataset.train[0].size
-    reverse = Normal(Paired(config.latent, pixels, hidden, rngs=rngs))
-    return HamiltonianModel(model, reverse, num_leapfrog=leapfrog, num_iterations=config.iterations)
+    likelihood = Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs))
+    posterior: Any = Normal(MLP(shape, hidden, config.latent, rngs=rngs))
+    if leapfrog > 0:
+        pixels = dataset.train[0].size
+        reverse = Normal(Paired(config.latent, pixels, hidden, rngs=rngs))
+        steps = {"num_leapfrog": leapfrog, "num_iterations": config.iterations}
+        posterior = Hamiltonian(posterior, reverse, **steps)
+    prior = StandardNormal(config.latent)
+    return LatentVariableModel(prior=prior, likelihood=likelihood, posterior=posterior)
 
 
 def train(config: Config, dataset: Dataset, leapfrog: int, directory: Path) -> Fit:
@@ -115,8 +113,8 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
         "nll_standard_error": likelihood.standard_error,
         "gap": -likelihood.nll - bound.elbo,
     }
-    if isinstance(model, HamiltonianModel):
-        figures["step_size"] = float(model.step_size)
+    if isinstance(model.posterior, Hamiltonian):
+        figures["step_size"] = float(model.posterior.step_size)
     return figures
 
 

@@ -43,7 +43,7 @@ from genmix import data, evaluation
 from genmix.capabilities import ExactDensity, Mean
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
-from genmix.families import LatentVariableModel, VampModel
+from genmix.families import LatentVariableModel
 from genmix.runs import command_line, run_directory
 from genmix.training import Fit, Plan, fit
 
@@ -209,7 +209,6 @@ def main(config: Config) -> list[dict[str, Any]]:
     run_directory.prepare(out, settings, resume=config.resume)
     trained = train(config, dataset, out)
     model = game.model_of(trained.model)
-    model = model.model if isinstance(model, VampModel) else model
     name = f"{config.name}, {config.terms}"
     seconds = {"train_seconds": trained.seconds}
     rows = [baseline(dataset), {"model": name} | evaluate(config, dataset, model) | seconds]

@@ -4,8 +4,9 @@ A part is any object with the methods: nothing is registered and nothing inherit
 event, one condition (any pytree, None for none) and one key; batches are `jax.vmap`.
 """
 
+import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +70,43 @@ class Weighted(Protocol):
     ) -> Float[Array, ""]: ...
 
 
+class Gradient(enum.IntEnum):
+    """What has an unbiased gradient as it stands, when a proposal has drawn z."""
+
+    NOTHING = 0  # chance decides by the parameters, and no gradient says so
+    MEAN = 1  # means of log-weights: the ELBO
+    WEIGHTS = 2  # any function of log-weights: all bounds
+    DRAWS = 3  # any function of z and log q, as of a reparameterized part
+
+
+@runtime_checkable
+class HasGradient(Proposes, Protocol):
+    """A proposal that says what can be differentiated; of one that does not, nothing can."""
+
+    @property
+    def gradient(self) -> Gradient: ...
+
+
+@runtime_checkable
+class Differentiates(Proposes, Protocol):
+    """A proposal that says whether it takes the gradient of log_joint in z."""
+
+    @property
+    def differentiates(self) -> bool: ...
+
+
+class Aimed(NamedTuple):
+    """A proposal and the joint density that it is aimed at: together they draw as a part does."""
+
+    proposal: Proposes
+    log_joint: LogJoint
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], cond: PyTree = None
+    ) -> tuple[PyTree, Float[Array, ""]]:
+        return self.proposal.propose(key, self.log_joint, cond)
+
+
 @runtime_checkable
 class LogBounded(Protocol):
     """Estimates a lower bound on log p(x | cond), in nats: E[log_bound] <= log p(x | cond).
@@ -80,6 +118,13 @@ class LogBounded(Protocol):
     def log_bound(
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None
     ) -> Float[Array, ""]: ...
+
+
+@runtime_checkable
+class MadeOfPosterior(Protocol):
+    """A prior that is made of the posterior of the model that holds it."""
+
+    def made_of(self, posterior: Any) -> Any: ...
 
 
 @runtime_checkable
@@ -117,9 +162,10 @@ class ClosedKL(Protocol):
 
 if TYPE_CHECKING:
     Proposal = Proposes | Reparameterized | SampledDensity
-    Density = Weighted | ExactDensity
+    Density = Weighted | ExactDensity | LogBounded
+    Prior = Density | MadeOfPosterior
 else:  # roles refuse a part in words of their own, which a type check of arguments would preempt
-    Proposal = Density = Any
+    Proposal = Density = Prior = Any
 
 
 def draw(
@@ -224,6 +270,16 @@ def require_weighted(part: Any, role: str) -> None:
     )
 
 
+def require_bounded(part: Any, role: str) -> None:
+    """Check that a part can stand where the ELBO needs a likelihood: `LogBounded` is enough.
+
+    Raises:
+        TypeError: naming the part, its role and the remedy.
+    """
+    if not isinstance(part, LogBounded):
+        require_weighted(part, role)
+
+
 def require_posterior(part: Any) -> None:
     """Check that a part can be a posterior: draws z, and knows log q of what it drew.
 
@@ -249,17 +305,56 @@ def require_posterior(part: Any) -> None:
         )
 
 
-def require_reparameterized(part: Any) -> None:
-    """Check that gradients can flow through a posterior's samples.
+def gradient_of(part: Any) -> Gradient:
+    """What has an unbiased gradient as it stands, when the part has drawn z."""
+    if isinstance(part, Aimed):
+        return gradient_of(part.proposal)
+    if isinstance(part, Proposes):
+        return part.gradient if isinstance(part, HasGradient) else Gradient.NOTHING
+    return Gradient.DRAWS if isinstance(part, Reparameterized) else Gradient.NOTHING
+
+
+def differentiates(part: Any) -> bool:
+    """Whether the part takes the gradient of log_joint in z."""
+    return isinstance(part, Differentiates) and part.differentiates
+
+
+def require_reparameterized(part: Any, needed: Gradient = Gradient.WEIGHTS) -> None:
+    """Check that gradients can flow through what a posterior draws.
+
+    Args:
+        needed: what is differentiated.
 
     Raises:
-        TypeError: if it has no `sample_and_log_prob`.
+        TypeError: if the part is a proposal whose gradient reaches less than is needed, or has no
+            `sample_and_log_prob`.
     """
-    if not isinstance(part, Reparameterized):
+    if isinstance(part, (Aimed, Proposes)):
+        _require_gradient(part, needed)
+    elif not isinstance(part, Reparameterized):
         raise TypeError(
             f"{type(part).__name__} has no sample_and_log_prob, so gradients cannot flow through "
             "its samples: use the score-function estimator, or a reparameterized posterior."
         )
+
+
+def _require_gradient(part: Any, needed: Gradient) -> None:
+    has = gradient_of(part)
+    if has >= needed:
+        return
+    reason = {
+        Gradient.NOTHING: "chance decides what it draws, by odds that depend on the parameters, so "
+        "no gradient of it is unbiased: train with the part that it wraps, and evaluate with it",
+        Gradient.MEAN: "its gradient is unbiased for the mean of log-weights alone: use the ELBO "
+        "with the reparameterized estimator",
+        Gradient.WEIGHTS: "its gradient is unbiased for the log-weight as a whole, not for z or "
+        "the terms of the weight one by one: use a bound without rate or comparison of latents",
+    }[has]
+    raise TypeError(f"{_name(part)} cannot be trained here: {reason}.")
+
+
+def _name(part: Any) -> str:
+    return type(part.proposal if isinstance(part, Aimed) else part).__name__
 
 
 def require_log_prob(part: Any) -> None:
@@ -270,6 +365,6 @@ def require_log_prob(part: Any) -> None:
     """
     if not isinstance(part, ExactDensity):
         raise TypeError(
-            f"{type(part).__name__} has no log_prob, so its density cannot be taken apart from its "
+            f"{_name(part)} has no log_prob, so its density cannot be taken apart from its "
             "samples: use the reparameterized estimator."
         )

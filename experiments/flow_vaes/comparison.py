@@ -11,7 +11,6 @@ import optax
 from experiments import study
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
-from genmix.families import VampModel
 from genmix.nets import state
 from genmix.objectives import Rate
 from genmix.training import Player, Validation
@@ -104,8 +103,7 @@ def figures(settings: Settings, dataset: Dataset, model: Any) -> dict[str, Any]:
         nll_key, model, dataset.test, num_particles=settings.particles
     )
     bound = evaluation.elbo(elbo_key, model, dataset.test)
-    plain = without_pseudo_inputs(model)
-    (active,) = evaluation.active_units(unit_key, plain, dataset.test)
+    (active,) = evaluation.active_units(unit_key, model, dataset.test)
     return {
         "elbo": bound.elbo,
         "negative_elbo": -bound.elbo,
@@ -116,8 +114,3 @@ def figures(settings: Settings, dataset: Dataset, model: Any) -> dict[str, Any]:
         "active_units": int(np.sum(active)),
         "parameters": state.num_parameters(model),
     }
-
-
-def without_pseudo_inputs(model: Any) -> Any:
-    """The model with its prior as a density of its own, if it is a VampModel's."""
-    return model.model if isinstance(model, VampModel) else model

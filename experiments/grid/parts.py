@@ -41,7 +41,7 @@ from genmix.families import (
     Normal,
     StandardNormal,
     StraightThrough,
-    VampModel,
+    VampPrior,
     transformed,
 )
 from genmix.nets import MADE, MLP, ConvDecoder, ConvEncoder, GatedPixelCNN, Rescale, StepwiseMADE
@@ -49,26 +49,24 @@ from genmix.nets import MADE, MLP, ConvDecoder, ConvEncoder, GatedPixelCNN, Resc
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
 
 
-def build(config: Config, dataset: Dataset) -> LatentVariableModel | VampModel:
+def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     hidden = width(config, dataset)
     rngs = nnx.Rngs(config.seed)
     likelihood = decoder(config, dataset, hidden, rngs)
     if config.adversarial in ("data", "joint"):  # a critic's gradient has to pass its draws
         likelihood = StraightThrough(likelihood)
-    if config.prior == "vamp":  # a mixture of this very posterior, at inputs that start as images
-        if config.components > len(dataset.train):
-            raise ValueError(
-                f"components must be at most the {len(dataset.train)} training images, which "
-                f"the inputs of --prior vamp start as, got {config.components}."
-            )
-        return VampModel(
-            likelihood=likelihood,
-            posterior=posterior(config, dataset, hidden, rngs),
-            pseudo_inputs=jnp.asarray(dataset.train[: config.components]),
-            bounds=(0.0, dataset.num_levels - 1.0),
+    if config.prior == "vamp" and config.components > len(dataset.train):
+        raise ValueError(
+            f"components must be at most the {len(dataset.train)} training images, which "
+            f"the inputs of --prior vamp start as, got {config.components}."
         )
+    if config.prior == "vamp":  # a mixture of this very posterior, at inputs that start as images
+        images = jnp.asarray(dataset.train[: config.components])
+        latents = VampPrior(images, bounds=(0.0, dataset.num_levels - 1.0))
+    else:
+        latents = prior(config, hidden, rngs)
     return LatentVariableModel(
-        prior=prior(config, hidden, rngs),
+        prior=latents,
         likelihood=likelihood,
         posterior=posterior(config, dataset, hidden, rngs),
     )

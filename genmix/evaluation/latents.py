@@ -1,6 +1,7 @@
 """Which latent dimensions a model uses, and what each costs."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def _posterior_means(
 
 def activities(
     key: Key[Array, ""],
-    model: LatentVariableModel,
+    model: Any,
     x: Float[ArrayLike, "n ..."],
     *,
     num_samples: int = 100,
@@ -45,10 +46,22 @@ def activities(
     """Variance over x of E_q[z | x], for each dimension, one array a stochastic layer.
 
     The expectation is a mean of samples (inner layers know no other), and the variance that they
-    add to it is taken off, so the estimate is unbiased and may be slightly negative.
+    add to it is taken off, so the estimate is unbiased and may be slightly negative. Of a posterior
+    that proposes z is as drawn, without its weight.
+
+    Args:
+        model: a LatentVariableModel, whose prior may be one too.
+
+    Raises:
+        TypeError: if it is none.
+        ValueError: if num_samples < 2.
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
     """
+    if not isinstance(model, LatentVariableModel):
+        raise TypeError(
+            f"{type(model).__name__} is no LatentVariableModel, so it has no latents to look at."
+        )
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
     layers = _posterior_means(key, state.evaluating(model), jnp.asarray(x), num_samples)
@@ -57,7 +70,7 @@ def activities(
 
 def active_units(
     key: Key[Array, ""],
-    model: LatentVariableModel,
+    model: Any,
     x: Float[ArrayLike, "n ..."],
     *,
     threshold: float = 1e-2,

@@ -132,11 +132,13 @@ def log_likelihood(
         num_particles: k; for an exact density 1 is enough.
 
     Raises:
+        TypeError: if the model has a bound on its log-density alone.
         ValueError: if num_particles or rows_per_chunk is not positive, there are no events, or the
             arrays of x differ in length.
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.1.
     """
+    weigh.require_weights(model, "the log-likelihood")
     num_events = examples.count(x)
     for name, value in (
         ("num_particles", num_particles),

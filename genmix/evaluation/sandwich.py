@@ -76,7 +76,7 @@ class Annealing:
 
 def sandwich(
     key: Key[Array, ""],
-    model: LatentVariableModel,
+    model: Any,
     x: PyTree,
     *,
     num_particles: int = 5000,
@@ -84,13 +84,16 @@ def sandwich(
 ) -> Sandwich:
     """Three lower bounds on log p(x): ELBO, importance-weighted, annealed importance sampling.
 
+    If the prior is a LatentVariableModel too, the latents of all layers are annealed together.
+
     Args:
+        model: a LatentVariableModel.
         x: events along the first axis of each array.
         num_particles: of the importance-weighted bound; the ELBO's is averaged over 100.
 
     Raises:
-        TypeError: if prior or likelihood has no exact density, or the posterior does not know the
-            density of any z and the annealing starts there.
+        TypeError: if the model is none, a prior or likelihood has no exact density, or a posterior
+            does not know the density of any z and the annealing starts there.
         ValueError: if there are no events, or num_particles is not positive.
 
     Source: Wu et al. (2017), arXiv:1611.04273, section 3.
@@ -109,7 +112,7 @@ def sandwich(
 
 def sandwich_of_simulated(
     key: Key[Array, ""],
-    model: LatentVariableModel,
+    model: Any,
     num_events: int,
     *,
     num_particles: int = 5000,
@@ -129,9 +132,9 @@ def sandwich_of_simulated(
     """
     annealing = annealing or Annealing()
     _require_densities(model, annealing)
-    for role in ("prior", "likelihood"):
-        if not isinstance(getattr(model, role), Samples):
-            name = type(getattr(model, role)).__name__
+    for role, part in _parts(model):
+        if not isinstance(part, Samples):
+            name = type(part).__name__
             raise TypeError(f"{name} has no sample, so no data can be simulated from this {role}.")
     if num_events < 1:
         raise ValueError(f"num_events must be at least 1, got {num_events}.")
@@ -144,25 +147,70 @@ def sandwich_of_simulated(
     return lower._replace(upper=Bound(upper))
 
 
-class _Given:
-    """A part at one condition: the base from which a path starts."""
+class _Joint(NamedTuple):
+    """p(x, z) of all layers: z is a tuple, the latent nearest the data first."""
 
-    def __init__(self, part: Any, cond: PyTree):
-        self._part, self._cond = part, cond
+    layers: tuple[LatentVariableModel, ...]
 
-    def sample(self, key: Key[Array, ""]) -> PyTree:
-        return sample(self._part, key, self._cond)
+    def log_likelihood(self, x: PyTree, zs: tuple[PyTree, ...]) -> Float[Array, ""]:
+        return self.layers[0].likelihood.log_prob(x, zs[0])
 
-    def log_prob(self, z: PyTree) -> Float[Array, ""]:
-        return self._part.log_prob(z, self._cond)
+    def log_prior(self, zs: tuple[PyTree, ...]) -> Float[Array, ""]:
+        inner = zip(self.layers[1:], zs[:-1], zs[1:], strict=True)
+        top = jnp.asarray(self.layers[-1].prior.log_prob(zs[-1], None))
+        return sum((layer.likelihood.log_prob(z, above) for layer, z, above in inner), top)
+
+
+class _FromPrior(NamedTuple):
+    """Base of a path: z of each layer given those above it."""
+
+    joint: _Joint
+
+    def sample(self, key: Key[Array, ""]) -> tuple[PyTree, ...]:
+        layers = self.joint.layers
+        top_key, *keys = jax.random.split(key, len(layers))
+        zs = (sample(layers[-1].prior, top_key, None),)
+        for layer_key, layer in zip(keys, layers[:0:-1], strict=True):
+            zs = (sample(layer.likelihood, layer_key, zs[0]), *zs)
+        return zs
+
+    def log_prob(self, zs: tuple[PyTree, ...]) -> Float[Array, ""]:
+        return self.joint.log_prior(zs)
+
+
+class _FromPosteriors(NamedTuple):
+    """Base of a path: z of each layer given those below it."""
+
+    joint: _Joint
+    x: PyTree
+
+    def sample(self, key: Key[Array, ""]) -> tuple[PyTree, ...]:
+        zs, below = [], self.x
+        keys = jax.random.split(key, len(self.joint.layers))
+        for layer_key, layer in zip(keys, self.joint.layers, strict=True):
+            below = sample(layer.posterior, layer_key, below)
+            zs.append(below)
+        return tuple(zs)
+
+    def log_prob(self, zs: tuple[PyTree, ...]) -> Float[Array, ""]:
+        pairs = zip(self.joint.layers, zs, (self.x, *zs[:-1]), strict=True)
+        return sum((layer.posterior.log_prob(z, below) for layer, z, below in pairs), jnp.zeros(()))
+
+
+def _layers(model: Any) -> tuple[LatentVariableModel, ...]:
+    """The model, its prior if that is one too, and so on."""
+    layers = []
+    while isinstance(model, LatentVariableModel):
+        layers.append(model)
+        model = model.prior
+    return tuple(layers)
 
 
 def _problem(model: Any, x: PyTree, annealing: Annealing) -> tuple[Any, ...]:
     """Base, target, kernels and schedule of one event's paths."""
-    model = state.fresh(model)
-    start = annealing.start == "posterior"
-    base = _Given(model.posterior, x) if start else _Given(model.prior, None)
-    joint = lambda z: model.prior.log_prob(z, None) + model.likelihood.log_prob(x, z)
+    all_of = _Joint(_layers(state.fresh(model)))
+    base = _FromPosteriors(all_of, x) if annealing.start == "posterior" else _FromPrior(all_of)
+    joint = lambda zs: all_of.log_prior(zs) + all_of.log_likelihood(x, zs)
     kernel = lambda logdensity, beta: hmc.build(
         logdensity, annealing.step_size, annealing.num_leapfrog
     )
@@ -201,23 +249,34 @@ _EVENTS_AT_ONCE = 32
 def _simulate(keys: Key[Array, " n"], model: Any) -> tuple[PyTree, PyTree]:
     def one(key):
         prior_key, likelihood_key = jax.random.split(key)
-        z = state.fresh(model).prior.sample(prior_key, None)
-        return z, state.fresh(model).likelihood.sample(likelihood_key, z)
+        quiet = state.fresh(model)
+        zs = _FromPrior(_Joint(_layers(quiet))).sample(prior_key)
+        return zs, quiet.likelihood.sample(likelihood_key, zs[0])
 
     return jax.vmap(one)(keys)
 
 
+def _parts(model: Any) -> list[tuple[str, Any]]:
+    """Every likelihood, and the prior of the last layer, with their roles."""
+    if not isinstance(model, LatentVariableModel):
+        raise TypeError(
+            f"{type(model).__name__} is no LatentVariableModel, so it has no z to be annealed."
+        )
+    layers = _layers(model)
+    return [("prior", layers[-1].prior), *(("likelihood", layer.likelihood) for layer in layers)]
+
+
 def _require_densities(model: Any, annealing: Annealing) -> None:
-    for role in ("prior", "likelihood"):
-        part = getattr(model, role)
+    for role, part in _parts(model):
         if not isinstance(part, ExactDensity):
             raise TypeError(
                 f"{type(part).__name__} cannot be the {role} of a model whose p(x | z) p(z) is "
                 "annealed: it has no log_prob."
             )
-    posterior = model.posterior
-    if annealing.start == "posterior" and not isinstance(posterior, ExactDensity):
-        raise TypeError(
-            f"{type(posterior).__name__} does not know the density of a z that it has not drawn: "
-            "anneal from the prior, Annealing(start='prior')."
-        )
+    for layer in _layers(model):
+        posterior = layer.posterior
+        if annealing.start == "posterior" and not isinstance(posterior, ExactDensity):
+            raise TypeError(
+                f"{type(posterior).__name__} does not know the density of a z that it has not "
+                "drawn: anneal from the prior, Annealing(start='prior')."
+            )

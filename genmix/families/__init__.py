@@ -49,13 +49,22 @@ from genmix.families.implicit.implicit import Implicit
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.dequantized import Dequantized
 from genmix.families.latent.latent_variable import LatentVariableModel
-from genmix.families.latent.vamp_prior import VampModel, VampPrior
+from genmix.families.latent.summed import Summed
+from genmix.families.latent.vamp_prior import VampPrior
+from genmix.families.posteriors.annealed import Annealed
+from genmix.families.posteriors.auxiliary import Auxiliary
+from genmix.families.posteriors.hamiltonian import Hamiltonian
+from genmix.families.posteriors.optimized import Optimized
+from genmix.families.posteriors.rejecting import Rejecting
+from genmix.families.posteriors.resampled import Resampled
 from genmix.families.weigh import log_weight
 
 __all__ = [
     "DDIM",
+    "Annealed",
     "Autoencoder",
     "Autoregressive",
+    "Auxiliary",
     "Bernoulli",
     "BinaryLevels",
     "Categorical",
@@ -78,6 +87,7 @@ __all__ = [
     "GaussianMixture",
     "GenerativeStochastic",
     "Guided",
+    "Hamiltonian",
     "Implicit",
     "Independent",
     "InputDropout",
@@ -89,14 +99,17 @@ __all__ = [
     "Normal",
     "Normalized",
     "OneHot",
+    "Optimized",
     "ProbabilityFlow",
+    "Rejecting",
+    "Resampled",
     "RestrictedBoltzmann",
     "SaltAndPepper",
     "SampledFlow",
     "StandardNormal",
     "StraightThrough",
+    "Summed",
     "Uniform",
-    "VampModel",
     "VampPrior",
     "log_weight",
     "transformed",

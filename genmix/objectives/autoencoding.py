@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key, PyTree
 
-from genmix.capabilities import require_weighted
+from genmix.capabilities import Gradient, Proposes, require_bounded, require_reparameterized
 from genmix.families import weigh
 from genmix.nets import state
 from genmix.objectives.comparison import per_event
@@ -34,7 +34,8 @@ def reconstruction() -> Term:
     def loss(model, key, batch, carry):
         def one(part, key, x):
             encode_key, decode_key = jax.random.split(key)
-            return weigh.log_weight(part.likelihood, decode_key, x, part.encode(encode_key, x))
+            z = part.encode(encode_key, x)
+            return weigh.terms(part.likelihood, decode_key, x, z).log_weight
 
         values, statistics = per_event(one, model, key, batch)
         state.store(model, statistics)
@@ -48,7 +49,10 @@ def reconstruction() -> Term:
                 f"{type(model).__name__} has no encode and likelihood, so it reconstructs nothing: "
                 "use a LatentVariableModel or an Autoencoder."
             )
-        require_weighted(likelihood, "likelihood")
+        require_bounded(likelihood, "likelihood")
+        posterior = getattr(model, "posterior", None)
+        if isinstance(posterior, Proposes):
+            require_reparameterized(posterior, Gradient.DRAWS)
         return ()
 
     return Term(loss, init)

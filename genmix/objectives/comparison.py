@@ -9,7 +9,14 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix import sharding
-from genmix.capabilities import Proposes, Reparameterized, Samples, sample
+from genmix.capabilities import (
+    Gradient,
+    Proposes,
+    Reparameterized,
+    Samples,
+    require_reparameterized,
+    sample,
+)
 from genmix.nets import state
 
 
@@ -31,21 +38,27 @@ class Comparison(NamedTuple):
     given: bool = False
 
 
-def _encode(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
-    if isinstance(model.posterior, Proposes):  # the model knows the joint density it is aimed at
-        return model.encode(key, x)
+def encode(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
+    """z ~ q(z | x) of a model, with its gradient.
+
+    Raises:
+        TypeError: if the posterior is a proposal whose draws have none.
+    """
+    if isinstance(model.posterior, Proposes):
+        require_reparameterized(model.posterior, Gradient.DRAWS)
+        return model.encode(key, x)  # the model knows the joint density that it is aimed at
     return sample(model.posterior, key, x)
 
 
 def _draw_latent(model: Any, key: Key[Array, ""], x: PyTree) -> tuple[PyTree, PyTree]:
     prior_key, posterior_key = jax.random.split(key)
-    return model.prior.sample(prior_key), _encode(model, posterior_key, x)
+    return model.prior.sample(prior_key), encode(model, posterior_key, x)
 
 
 def _draw_joint(model: Any, key: Key[Array, ""], x: PyTree) -> tuple[PyTree, PyTree]:
     prior_key, posterior_key, likelihood_key = jax.random.split(key, 3)
     z = model.prior.sample(prior_key)
-    return (x, _encode(model, posterior_key, x)), (model.likelihood.sample(likelihood_key, z), z)
+    return (x, encode(model, posterior_key, x)), (model.likelihood.sample(likelihood_key, z), z)
 
 
 data = Comparison("data", lambda part, key, x: (x, part.sample(key)))

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 from genmix import bounds, sharding
 from genmix.bounds import Bound, Estimator
 from genmix.bounds.log_weight import Estimate, Weigh
-from genmix.capabilities import require_weighted
+from genmix.capabilities import Gradient, require_bounded, require_reparameterized
 from genmix.families import weigh as weighing
 from genmix.nets import state
 from genmix.objectives.term import Metrics, Term, between
@@ -51,6 +51,17 @@ def _particle(model: Any, x: PyTree) -> Weigh:
         return terms._replace(state=state.batch_statistics(fresh))
 
     return weigh
+
+
+def _particle_of_terms(model: Any, x: PyTree) -> Weigh:
+    """A particle whose terms count by themselves, so that each must have its gradient."""
+    weigh = _particle(model, x)
+
+    def apart(draw, posterior, key, cond):
+        require_reparameterized(posterior, Gradient.DRAWS)
+        return draw(posterior, key, cond)
+
+    return lambda key, draw: weigh(key, functools.partial(apart, draw))
 
 
 def _per_example(
@@ -118,19 +129,21 @@ def importance_weighted(
     def init(model, game):
         del game
         require_weighted_model(model)
+        if not bound.is_linear:
+            weighing.require_weights(model, f"the bound {bound.name!r}")
         return () if baseline is None else baseline.init()
 
     return between(loss, init, by=lambda game: game)
 
 
 def require_weighted_model(model: Any) -> None:
-    """Check that what is to be bounded has a log-weight.
+    """Check that what is to be bounded has a log-weight, or a bound of its own.
 
     Raises:
         TypeError: naming the model and the remedy.
     """
     if not isinstance(model, weighing.Layered):
-        require_weighted(model, "model of a likelihood bound")
+        require_bounded(model, "model of a likelihood bound")
 
 
 def elbo(
@@ -198,7 +211,7 @@ def _rated_elbo(
     step: Any,
 ) -> tuple[Float[Array, ""], tuple[Metrics, PyTree]]:
     def one(model, key, x):
-        weigh = _particle(model, x)
+        weigh = _particle_of_terms(model, x)
         estimate = estimator.estimate(key, weigh, bound, num_particles=num_particles)
         if rate.analytic:
             return estimate, state.fresh(model).closed_rate(x)

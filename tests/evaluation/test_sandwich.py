@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from genmix.evaluation import Annealing, sandwich, sandwich_of_simulated
-from genmix.families import LatentVariableModel
+from genmix.families import Dequantized, LatentVariableModel
 from tests import linear_gaussian
 
 module = importlib.import_module("genmix.evaluation.sandwich")  # not the function of that name
@@ -46,11 +46,36 @@ def test_the_exact_value_lies_between(start, monkeypatch):
     assert got.elbo.mean < np.mean(truth) - 0.1  # the posterior is not exact: there is a gap
 
 
+@pytest.mark.parametrize("start", ["posterior", "prior"])
+def test_latents_of_all_layers_are_annealed_together(start):
+    """Two layers: means over 100 events, bounds held to 4 standard errors."""
+    annealing = Annealing(
+        num_temperatures=30, step_size=0.3, num_leapfrog=3, num_chains=2, start=start
+    )
+    x = np.asarray(linear_gaussian.X + np.linspace(-1, 1, 100)[:, None], np.float32)
+    got = sandwich(
+        jax.random.key(0), linear_gaussian.two_layers(), x, num_particles=20, annealing=annealing
+    )
+    gap = np.array([linear_gaussian.exact_log_prob(2, one) for one in x]) - got.ais.values
+    assert -4 * np.std(gap) / 10 < np.mean(gap) < 0.1
+    assert got.elbo.mean < got.ais.mean
+    both = sandwich_of_simulated(
+        jax.random.key(1), linear_gaussian.two_layers(), 50, num_particles=5, annealing=annealing
+    )
+    assert both.upper is not None
+    width = both.upper.values - both.ais.values
+    assert -4 * np.std(width) / np.sqrt(50) < np.mean(width) < 0.2
+
+
 def test_refusals():
-    two = linear_gaussian.two_layers()
     x = np.zeros((2, 3), np.float32)
-    with pytest.raises(TypeError, match="LatentVariableModel cannot be the prior of a model whose"):
-        sandwich(jax.random.key(0), two, x)
+    one = linear_gaussian.one_layer()
+    estimated = Dequantized(linear_gaussian.DECODER)
+    model = LatentVariableModel(prior=one.prior, likelihood=estimated, posterior=one.posterior)
+    with pytest.raises(TypeError, match="Dequantized cannot be the likelihood of a model whose"):
+        sandwich(jax.random.key(0), model, x)
+    with pytest.raises(TypeError, match="Dequantized is no LatentVariableModel, so it has no z"):
+        sandwich(jax.random.key(0), estimated, x)
     with pytest.raises(ValueError, match="num_events must be at least 1, got 0"):
         sandwich_of_simulated(jax.random.key(0), linear_gaussian.one_layer(), 0)
     with pytest.raises(ValueError, match="start must be 'posterior' or 'prior', got 'middle'"):

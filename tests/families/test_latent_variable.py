@@ -257,6 +257,25 @@ def test_the_rate_in_closed_form_is_the_mean_sampled_rate():
         model.closed_rate(x)
 
 
+def test_the_rate_in_closed_form_of_a_conditional_model_is_given_the_condition():
+    """KL(N(1, s^2) || N(3, s^2)) = 2 / s^2 with s = softplus(0): the prior's mean is c."""
+
+    class Numbers(nnx.Module):
+        def __init__(self, loc):
+            self.loc = loc
+
+        def __call__(self, cond):
+            return jnp.array([[self.loc(cond), 0.0]])
+
+    prior = Normal(Numbers(lambda c: c), min_scale=1e-9)
+    posterior = Normal(Numbers(lambda xc: xc[0]), min_scale=1e-9)
+    model = LatentVariableModel(
+        prior=prior, likelihood=linear_gaussian.DECODER, posterior=posterior
+    )
+    got = model.closed_rate(jnp.asarray(1.0), jnp.asarray(3.0))
+    np.testing.assert_allclose(got, 2 / np.log(2) ** 2, rtol=1e-6)
+
+
 class Energy(nnx.Module):
     def log_unnormalized(self, x, cond: Any = None):
         return -jnp.sum(x**4)

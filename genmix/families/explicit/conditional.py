@@ -10,6 +10,8 @@ The network gives [*entries, num_parameters], or [*entries] where a number is en
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
+import jax
+import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
@@ -174,6 +176,13 @@ class OneHot(DiscreteConditional):
     def __init__(self, network: Network, num_classes: int | None = None):
         size = _size(network, "OneHot", "num_classes") if num_classes is None else num_classes
         super().__init__(network, categorical.OneHot(size))
+
+    def support(
+        self, cond: PyTree = None
+    ) -> tuple[Float[Array, "classes classes"], Float[Array, " classes"]]:
+        """Every class as a one-hot vector, with its log-probability, in nats."""
+        log_p = jax.nn.log_softmax(self.numbers(cond))
+        return jnp.eye(len(log_p), dtype=log_p.dtype), log_p
 
 
 class DiscretizedLogistic(DiscreteConditional):

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_posterior, require_weighted
+from genmix.capabilities import Proposes, require_bounded, require_posterior
 from genmix.densities import discretized_logistic
 from genmix.families import weigh
 
@@ -42,12 +42,22 @@ class Dequantized(nnx.Module):
     """
 
     def __init__(self, density: Any, noise: Any = None, *, num_levels: int = 256):
-        require_weighted(density, "density")
+        require_bounded(density, "density")
         if noise is not None:
             require_posterior(noise)
+            if isinstance(noise, Proposes):
+                raise TypeError(
+                    f"{type(noise).__name__} cannot be the noise, which is aimed at no joint "
+                    "density: use a plain part, such as a flow."
+                )
         if num_levels < 2:
             raise ValueError(f"num_levels must be at least 2, got {num_levels}.")
         self.density, self.noise, self.num_levels = density, noise, num_levels
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the density of y knows a bound alone."""
+        return weigh.is_bound(self.density)
 
     def log_weight_terms(
         self, key: Key[Array, ""], x: Event, cond: PyTree = None, draw: Draw = weigh.draw
@@ -73,6 +83,7 @@ class Dequantized(nnx.Module):
         Args:
             x: levels 0 .. num_levels - 1, of any dtype.
         """
+        weigh.require_weights(self, "its log-weight")
         return self.log_weight_terms(key, x, cond).log_weight
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Event:
