@@ -83,7 +83,8 @@ def run(
     covariance is set at the end of each of a series of windows, each twice as long as the last.
 
     Args:
-        kernel: one with fields `step_size` and `preconditioner`: random walk, MALA or HMC.
+        kernel: one with fields `step_size` and `preconditioner`: random walk, MALA or HMC, or
+            another library's given such (docs/reference/mcmc.md shows BlackJAX's NUTS).
         target_acceptance: mean acceptance rate; 0.234, 0.574 and 0.8 are usual for the three.
         covariance: "dense" takes d**2 numbers; "fixed" leaves the kernel's.
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -315,6 +316,20 @@ def test_nuts_of_blackjax_runs_in_the_runner(request):
     half, _ = mcmc.advance(chains, kernel, num_steps=100)
     again, _ = mcmc.advance(half, kernel, num_steps=100)
     assert_equal(again.state.position, end.state.position)
+
+
+@pytest.mark.slow
+def test_nuts_is_warmed_up_as_the_page_says(request):
+    request.addfinalizer(lambda: jax.config.update("jax_debug_key_reuse", True))
+    jax.config.update("jax_debug_key_reuse", False)  # its mapped loops select among keys
+    page = (ROOT / "docs" / "reference" / "mcmc.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r'```python title="nuts.py"\n(.*?)```', page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "nuts"}
+    exec(code, names)
+    kernel, draws = names["kernel"], names["draws"]
+    assert 0.5 < kernel.step_size < 1.5
+    np.testing.assert_allclose(kernel.preconditioner, [0.1, 1, 10], rtol=0.2)
+    assert np.max(diagnostics.r_hat(draws.position)) < 1.05
 
 
 def test_draws_go_to_arviz():
