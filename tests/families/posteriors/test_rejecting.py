@@ -46,10 +46,10 @@ def test_the_bound_rises_and_draws_come_nearer_as_the_threshold_falls():
     assert distances[-1] < 0.02
 
 
-@pytest.mark.parametrize("threshold", [4.0, 2.0, -1.0])
+@pytest.mark.parametrize("threshold", [4.0, 2.0])
 def test_accepted_draws_follow_the_enumerated_distribution(threshold):
     """Chi-square at 1e-4; the mean log-weight, with a good estimate of Z, within 4 errors."""
-    z, log_q = draws(threshold, num_estimates=500)
+    z, log_q = draws(threshold, 5_000, num_estimates=100)
     r, _, bound = enumerated(threshold)
     counts = np.bincount(np.asarray(z), minlength=targets.NUM_STATES)
     assert stats.chisquare(counts, r * len(z)).pvalue > 1e-4
