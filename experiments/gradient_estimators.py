@@ -8,20 +8,17 @@ gradients that are known exactly.
 import dataclasses
 import functools
 import itertools
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import rich.box
 from flax import nnx
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from genmix import bounds, data, objectives
 from genmix.bounds import baselines
 from genmix.data import Dataset
@@ -35,8 +32,8 @@ from genmix.families import (
 )
 from genmix.nets import MLP
 from genmix.objectives import Term
-from genmix.runs import command_line, run_directory
-from genmix.training import Game, Plan, Player, fit
+from genmix.runs import command_line
+from genmix.training import Game, Player
 
 PATHWISE = {
     "plain": bounds.reparameterized,
@@ -61,46 +58,38 @@ ROWS = 10_000  # (image, particle) pairs that are differentiated together: this 
 BITS = 6
 
 
+DRAWS = study.Rule(
+    lambda value: value >= 2 * BLOCKS and value % BLOCKS == 0,
+    f"be a multiple of {BLOCKS}, at least {2 * BLOCKS}",
+)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.Training):
     """Defaults take less than three minutes on two CPU cores."""
 
-    k: tuple[int, ...] = (1, 2, 5, 10, 50, 100)
+    k: tuple[study.Count, ...] = (1, 2, 5, 10, 50, 100)
     """Particles of the importance-weighted bound."""
-    table_k: int = 5
+    table_k: study.Count = 5
     """Particles at which the tables show all estimators; the ELBO is measured at 1 and here."""
-    draws: int = 4000
+    draws: Annotated[int, DRAWS] = 4000
     """Gradients drawn of each estimator, a multiple of 20."""
-    reference: int = 4
+    reference: study.Count = 4
     """The reference gradient is the mean of this many times `draws` plain gradients."""
-    images: int = 5
+    images: study.Count = 5
     """Images that make up the batch, the same for all."""
-    steps: int = 1000
+    steps: study.Count = 1000
     """Training steps before the models are held fixed."""
-    train_k: int = 10
+    train_k: study.Count = 10
     """Particles of the bound that trains the model; 1 is the ELBO, under which posteriors become
     narrower than the true ones, and weights heavy-tailed."""
-    batch_size: int = 50
-    learning_rate: float = 3e-3
-    hidden: int = 50
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 3e-3
+    """The same from start to end."""
+    hidden: study.Count = 50
     """Width of the hidden layers."""
-    latent: int = 3
+    latent: study.Count = 3
     """Dimensions of z."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/gradient_estimators/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out: training bit for bit, then the measurements anew."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
-
-    def __post_init__(self):
-        sizes = ("reference", "images", "steps", "train_k", "batch_size", "hidden", "latent")
-        command_line.require(self, counts=(*sizes, "table_k", "k"), positive=("learning_rate",))
-        if self.draws < 2 * BLOCKS or self.draws % BLOCKS:
-            raise ValueError(
-                f"draws must be a multiple of {BLOCKS}, at least {2 * BLOCKS}, got {self.draws}."
-            )
 
 
 def normal_model(config: Config, rngs: nnx.Rngs) -> LatentVariableModel:
@@ -128,29 +117,22 @@ def objective(bound: str, estimator: str, k: int) -> Term:
     return terms[bound](k, estimator=chosen).of("model")
 
 
-def train(
-    config: Config, dataset: Dataset, model: LatentVariableModel, loss: Term, directory: Path
-) -> Game:
+def variant(config: Config, dataset: Dataset, name: str, loss: Term, model: Any) -> study.Variant:
     """Two players: one trains the model, the other fits the baseline, x -> log-weight."""
     baseline = MLP((8, 8, 1), (config.hidden,), 1, rngs=nnx.Rngs(config.seed + 1))
     optimizer = optax.adam(config.learning_rate)
     fit_baseline = objective("elbo", "score, input-dependent", 1)
-    players = [
-        Player(name="model", loss=loss, optimizer=optimizer),
-        Player(name="baseline", loss=fit_baseline, optimizer=optimizer),
-    ]
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize,
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=directory.name,
+    return study.Variant(
+        name=name,
+        row={"model": name},
+        build=lambda: Game(model=model(config, nnx.Rngs(config.seed)), baseline=baseline),
+        players=[
+            Player(name="model", loss=loss, optimizer=optimizer),
+            Player(name="baseline", loss=fit_baseline, optimizer=optimizer),
+        ],
+        data=dataset.train,
+        plan=config.plan(transform=data.binarize),
     )
-    key = jax.random.key(config.seed)
-    game = Game(model=model, baseline=baseline)
-    return fit(key, game, players, dataset.train, plan).model
 
 
 @jax.jit
@@ -258,10 +240,8 @@ def measure(
     ]
 
 
-def measure_normal(config: Config, dataset: Dataset, directory: Path) -> list[dict[str, Any]]:
+def measure_normal(config: Config, dataset: Dataset, judged: Game) -> list[dict[str, Any]]:
     """ELBO with 1 and several particles, and the importance-weighted bound with all."""
-    loss = objective("iwae", "plain", config.train_k)
-    judged = train(config, dataset, normal_model(config, nnx.Rngs(config.seed)), loss, directory)
     measured = functools.partial(measure, config, judged, dataset)
     # With one particle both bounds are the same.
     settings = [("elbo", 1), ("elbo", config.table_k)]
@@ -271,10 +251,8 @@ def measure_normal(config: Config, dataset: Dataset, directory: Path) -> list[di
     return list(itertools.chain(*rows))
 
 
-def measure_discrete(config: Config, dataset: Dataset, directory: Path) -> list[dict[str, Any]]:
+def measure_discrete(config: Config, dataset: Dataset, judged: Game) -> list[dict[str, Any]]:
     """Both bounds with one and two particles, whose gradients are sums over all states."""
-    loss = objective("elbo", "score, leave-one-out", 4)
-    judged = train(config, dataset, discrete_model(config, nnx.Rngs(config.seed)), loss, directory)
     x = jnp.asarray(dataset.test[: config.images])
     rows = []
     for bound, k in (("elbo", 1), ("elbo", 2), ("iwae", 2)):
@@ -284,45 +262,17 @@ def measure_discrete(config: Config, dataset: Dataset, directory: Path) -> list[
     return rows
 
 
-def print_table(title: str, rows: list[dict[str, Any]]) -> None:
-    """All estimators of one bound, a section for each group of parameters."""
-    table = Table(title=title, box=rich.box.SIMPLE, pad_edge=False)
-    table.add_column("gradient for")
-    table.add_column("estimator", no_wrap=True)
-    for name in ("bias, %", "variance", "SNR"):
-        table.add_column(name, justify="right")
-    for group in GROUPS:
-        for i, row in enumerate(row for row in rows if row["parameters"] == group):
-            bias = f"{100 * row['bias']:+.1f} ± {100 * row['bias_standard_error']:.1f}"
-            cells = (row["estimator"], bias, f"{row['variance']:.3g}", f"{row['snr']:.3f}")
-            table.add_row("" if i else group, *cells)
-        table.add_section()
-    Console().print(table)
-
-
-def snr_by_k(rows: list[dict[str, Any]], group: str) -> dict[str, dict[int, dict[str, Any]]]:
+def snr_by_k(rows: Sequence[study.Row], group: str) -> dict[str, dict[int, study.Row]]:
     """{estimator: {k: its row}} of the gradient of the importance-weighted bound."""
-    table: dict[str, dict[int, dict[str, Any]]] = {}
+    table: dict[str, dict[int, study.Row]] = {}
     for row in rows:
-        if row["parameters"] == group and (row["bound"] == "iwae" or row["k"] == 1):
+        of_bound = row["bound"] == "iwae" or row["k"] == 1
+        if row["model"] == "normal" and row["parameters"] == group and of_bound:
             table.setdefault(row["estimator"], {})[row["k"]] = row
     return table
 
 
-def print_snr(rows: list[dict[str, Any]], group: str) -> None:
-    by_estimator = snr_by_k(rows, group)
-    title = f"{group}: signal-to-noise ratio of the gradient of L_k"
-    table = Table(title=title, box=rich.box.SIMPLE, pad_edge=False)
-    table.add_column("estimator", no_wrap=True)
-    every_k = list(by_estimator["plain"])
-    for k in every_k:
-        table.add_column(f"k = {k}", justify="right")
-    for name, own in by_estimator.items():
-        table.add_row(name, *(f"{own[k]['snr']:.3f}" if k in own else "" for k in every_k))
-    Console().print(table)
-
-
-def draw_snr(rows: list[dict[str, Any]], path: Path) -> None:
+def draw_snr(rows: Sequence[study.Row], path: Path) -> None:
     """Signal-to-noise ratios against k, where they are above two of their errors."""
     labels = {name: name for name in (*PATHWISE, *SCORE_FUNCTIONS)} | {"STL": "STL (biased)"}
     for twin in ("weighted", "score, running mean", "score, input-dependent"):
@@ -343,50 +293,73 @@ def draw_snr(rows: list[dict[str, Any]], path: Path) -> None:
     )
 
 
-def show(config: Config, rows: dict[str, list[dict[str, Any]]], out: Path) -> None:
+def tables(config: Config) -> list[study.Table]:
+    """All estimators of each bound, likelihood first; then ratios against the particles."""
     latents = {"normal": "normal latents", "discrete": "bits as latents, exact reference"}
-    for model, own in rows.items():
-        tabled = (1, 2 if model == "discrete" else config.table_k)
-        for bound, k in dict.fromkeys((row["bound"], row["k"]) for row in own):
-            if k in tabled:
-                chosen = [row for row in own if (row["bound"], row["k"]) == (bound, k)]
-                name = "ELBO" if bound == "elbo" else "L_k"
-                print_table(f"{name}, k = {k} ({latents[model]})", chosen)
-    for group in GROUPS:
-        print_snr(rows["normal"], group)
-    draw_snr(rows["normal"], out / "snr.png")
+    of_row = {
+        "gradient for": "{parameters}",
+        "estimator": "{estimator}",
+        "bias, %": lambda r: f"{100 * r['bias']:+.1f} ± {100 * r['bias_standard_error']:.1f}",
+        "variance": "{variance:.3g}",
+        "SNR": "{snr:.3f}",
+    }
 
-
-def main(config: Config) -> dict[str, list[dict[str, Any]]]:
-    start = time.perf_counter()
-    dataset = data.load("digits")
-    if config.batch_size > len(dataset.train):
-        raise ValueError(
-            f"batch_size must be at most {len(dataset.train)}, the training images of digits; got "
-            f"{config.batch_size}."
+    def of_bound(model: str, bound: str, k: int) -> study.Table:
+        chosen = lambda rows: sorted(
+            (r for r in rows if (r["model"], r["bound"], r["k"]) == (model, bound, k)),
+            key=lambda r: r["parameters"],
         )
+        name = "ELBO" if bound == "elbo" else "L_k"
+        return study.Table(f"{name}, k = {k} ({latents[model]})", of_row, chosen)
+
+    def of_ratios(group: str) -> study.Table:
+        ks = sorted({1, *config.k, config.table_k})
+        ratios = lambda rows: [
+            {"estimator": name} | {f"k{k}": own[k]["snr"] if k in own else None for k in ks}
+            for name, own in snr_by_k(rows, group).items()
+        ]
+        columns = {"estimator": "{estimator}"} | {f"k = {k}": f"{{k{k}:.3f}}" for k in ks}
+        title = f"{group}: signal-to-noise ratio of the gradient of L_k"
+        return study.Table(title, columns, ratios)
+
+    k = config.table_k
+    shown = [("normal", "elbo", 1), ("normal", "elbo", k), ("normal", "iwae", k)]
+    shown += [("discrete", "elbo", 1), ("discrete", "elbo", 2), ("discrete", "iwae", 2)]
+    return [of_bound(*which) for which in dict.fromkeys(shown)] + [of_ratios(g) for g in GROUPS]
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = data.load("digits")
     if config.images > len(dataset.test):
         raise ValueError(
             f"images must be at most {len(dataset.test)}, the test images of digits; got "
             f"{config.images}."
         )
-    out = run_directory.begin("gradient_estimators", config)
-    with run_directory.locked(out):
-        rows = {
-            "normal": measure_normal(config, dataset, out / "normal"),
-            "discrete": measure_discrete(config, dataset, out / "discrete"),
-        }
-    show(config, rows, out)
-    run_directory.write_results(
-        out,
-        start,
+    measures = {"normal": measure_normal, "discrete": measure_discrete}
+    measured: list[study.Row] = []
+
+    def measure_all(result: study.Result) -> list[dict[str, Any]]:
+        rows = measures[result.name](config, dataset, result.model)
+        measured.extend({**result.row, **row} for row in rows)
+        return rows
+
+    by_pathwise = objective("iwae", "plain", config.train_k)
+    by_scores = objective("elbo", "score, leave-one-out", 4)
+    return study.Study(
+        variants=[
+            variant(config, dataset, "normal", by_pathwise, normal_model),
+            variant(config, dataset, "discrete", by_scores, discrete_model),
+        ],
+        measure=measure_all,
+        draw=lambda out, found: draw_snr(measured, out / "snr.png"),
+        tables=tables(config),
         units="variance: nats^2 per parameter unit^2, summed over the group; bias: in units of the "
         "gradient's length, along the gradient; squared_bias: of its squared length",
-        seed=config.seed,
-        rows=rows,
     )
-    command_line.print_paths(out, "snr.png")
-    return rows
+
+
+def main(config: Config) -> list[dict[str, Any]]:
+    return study.run("gradient_estimators", config, experiment)
 
 
 if __name__ == "__main__":

@@ -23,10 +23,7 @@ the same methods could replace:
     model = fit(jax.random.key(0), model, [player], data.load("digits").train, plan).model
 """
 
-import dataclasses
-import datetime
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -34,9 +31,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from experiments import study
 from experiments.grid import game
 from experiments.grid.config import Config
 from genmix import data, evaluation
@@ -44,11 +40,9 @@ from genmix.capabilities import ExactDensity, Mean
 from genmix.data import Dataset, grey
 from genmix.evaluation import pictures
 from genmix.families import LatentVariableModel
-from genmix.runs import command_line, run_directory
-from genmix.training import Fit, Plan, fit
+from genmix.runs import command_line
 
 EVENTS = 500  # over which the ELBO is taken apart
-LOCAL = ("out", "resume", "debug", "data_dir")
 
 
 def load(config: Config) -> Dataset:
@@ -59,8 +53,8 @@ def load(config: Config) -> Dataset:
                 f"{config.dataset} has bits and no grey levels, which discretized-logistic is for: "
                 f"use another --decoder, or one of {', '.join(grey.NAMES)}."
             )
-        return grey.load_grey(config.dataset, config.data_dir)
-    dataset = data.load(config.dataset, config.data_dir)
+        return data.thinned(grey.load_grey(config.dataset, config.data_dir), config.limit)
+    dataset = config.load()
     if dataset.num_levels != 2 and config.decoder.startswith("bernoulli"):
         raise ValueError(
             f"{dataset.name} has {dataset.num_levels} grey levels, and a {config.decoder} decoder "
@@ -71,7 +65,6 @@ def load(config: Config) -> Dataset:
 
 def check(config: Config, dataset: Dataset) -> None:
     """Refuse what cannot run: the parts, and a step's loss, are tried on shapes alone."""
-    data.require(dataset, batch_size=config.batch_size)
     players = game.players(config)
 
     def losses(key: jax.Array, batch: jax.Array) -> list[jax.Array]:
@@ -90,25 +83,9 @@ def check(config: Config, dataset: Dataset) -> None:
         ) from error
 
 
-def train(config: Config, dataset: Dataset, directory: Path) -> Fit:
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        rounds_per_call=max(config.steps // 50, 1),
-        directory=directory,
-        resume=config.resume,
-        debug=config.debug,
-        label=config.name,
-    )
-    model = game.start(config, dataset)
-    key = jax.random.key(config.seed)
-    return fit(key, model, game.players(config), dataset.train, plan)
-
-
 def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit."""
-    nll_key, elbo_key, unit_key, part_key = jax.random.split(jax.random.key(config.seed), 4)
+    nll_key, elbo_key, unit_key, part_key = jax.random.split(config.key, 4)
     x, dims = dataset.test, math.prod(dataset.test.shape[1:])
     rows = max(640_000 // dims, 1)  # so that the PixelCNN's features fit into memory
     likelihood = evaluation.log_likelihood(
@@ -134,29 +111,10 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> di
     }
 
 
-def baseline(dataset: Dataset) -> dict[str, Any]:
-    """The row of the model of independent pixels."""
-    if dataset.num_levels == 2:
-        name = "independent Bernoulli"
-        log_px = evaluation.baselines.independent_bernoulli(dataset.train, dataset.test)
-    else:
-        name, levels = "independent histograms", dataset.num_levels
-        log_px = evaluation.baselines.independent_histogram(
-            dataset.train, dataset.test, num_levels=levels
-        )
-    dims = math.prod(dataset.test.shape[1:])
-    return {
-        "model": name,
-        "nll": float(-np.mean(log_px)),
-        "nll_standard_error": float(np.std(log_px, ddof=1) / math.sqrt(len(log_px))),
-        "bits_per_dim": evaluation.bits_per_dim(float(np.mean(log_px)), dims),
-    }
-
-
 def draw(config: Config, dataset: Dataset, model: LatentVariableModel, out: Path) -> None:
     """Images given sampled z, and given z of test images: means where there are any, or draws."""
     top = dataset.num_levels - 1
-    sample_key, encode_key = jax.random.split(jax.random.key(config.seed))
+    sample_key, encode_key = jax.random.split(config.key)
 
     def picture(key: jax.Array, draw_z: Callable[[jax.Array], jax.Array]) -> jax.Array:
         z_key, x_key = jax.random.split(key)
@@ -173,73 +131,56 @@ def draw(config: Config, dataset: Dataset, model: LatentVariableModel, out: Path
     pictures.save_reconstructions(out / "reconstructions.png", x / top, reconstructions)
 
 
-def print_table(config: Config, dataset: Dataset, rows: list[dict[str, Any]]) -> None:
-    grey_levels = dataset.num_levels > 2
-    title = f"{dataset.name}: nats per image, NLL with {config.particles} particles"
-    table = Table(title=title)
-    for name in ("model", "NLL", "±", *["bits/dim"] * grey_levels, "ELBO", "KL", "I(x; z)",
-                 "active units", "training"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "model" else "right")
-    for row in rows:
-        units = zip(row.get("active_units", []), row.get("latent_units", []), strict=True)
-        nats = lambda name, row=row: f"{row[name]:.2f}" if name in row else ""
-        table.add_row(
-            row["model"],
-            nats("nll"),
-            nats("nll_standard_error"),
-            *[f"{row['bits_per_dim']:.3f}"] * grey_levels,
-            nats("elbo"),
-            nats("rate"),
-            nats("information"),
-            " + ".join(f"{active} of {dims}" for active, dims in units),
-            f"{row['train_seconds']:.1f} s" if "train_seconds" in row else "",
-        )
-    Console().print(table)
+def active(row: study.Row) -> str:
+    units = zip(row.get("active_units", []), row.get("latent_units", []), strict=True)
+    return " + ".join(f"{active} of {dims}" for active, dims in units)
+
+
+def table(dataset: Dataset) -> study.Table:
+    known = lambda name: lambda row: f"{row[name]:.2f}" if name in row else ""
+    columns: dict[str, study.Column] = {
+        "model": "{model}",
+        "NLL": "{nll:.2f}",
+        "±": "{nll_standard_error:.2f}",
+    }
+    if dataset.num_levels > 2:
+        columns["bits/dim"] = "{bits_per_dim:.3f}"
+    columns |= {"ELBO": "{elbo:.2f}", "KL": "{rate:.2f}", "I(x; z)": known("information")}
+    columns |= {"active units": active, "training": "{train_seconds:.1f} s"}
+    return study.Table("{dataset}: nats per image, NLL with {particles} particles", columns)
+
+
+def experiment(config: Config) -> study.Study:
+    dataset = load(config)
+    check(config, dataset)
+    variant = study.Variant(
+        name=config.name,
+        folder="",
+        row={"model": f"{config.name}, {config.terms}"},
+        build=lambda: game.start(config, dataset),
+        players=game.players(config),
+        data=dataset.train,
+        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
+    )
+    of_model = lambda result: game.model_of(result.model)
+    bound = config.objective.replace("-", "_")
+    bound = f"model/{bound}" if config.adversarial != "none" else bound
+    return study.Study(
+        before=[evaluation.baselines.independent_pixels(dataset)],
+        variants=[variant],
+        measure=lambda result: evaluate(config, dataset, of_model(result)),
+        draw_each=lambda result: draw(config, dataset, of_model(result), result.out),
+        draw=lambda out, found: study.save_curves(
+            out, found, bound, f"training {config.objective} (nats)"
+        ),
+        tables=[table(dataset)],
+        facts={"dataset": dataset.name, "nll_particles": config.particles},
+        units="nats per image; seconds",
+    )
 
 
 def main(config: Config) -> list[dict[str, Any]]:
-    start = time.perf_counter()
-    dataset = load(config)
-    check(config, dataset)
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    out = config.out or Path("runs") / "mix" / stamp
-    settings = dataclasses.asdict(config)
-    for local in LOCAL:
-        settings.pop(local)
-    run_directory.prepare(out, settings, resume=config.resume)
-    trained = train(config, dataset, out)
-    model = game.model_of(trained.model)
-    name = f"{config.name}, {config.terms}"
-    seconds = {"train_seconds": trained.seconds}
-    rows = [baseline(dataset), {"model": name} | evaluate(config, dataset, model) | seconds]
-    draw(config, dataset, model, out)
-    bound = config.objective.replace("-", "_")
-    if config.adversarial != "none":
-        bound = f"model/{bound}"
-    pictures.save_curves(
-        out / "curves.png",
-        {name: trained.history[bound]},
-        x_label="step",
-        y_label=f"training {config.objective} (nats)",
-    )
-    print_table(config, dataset, rows)
-    run_directory.write_json(
-        out / "results.json",
-        {
-            "units": "nats per image; seconds",
-            "dataset": dataset.name,
-            "nll_particles": config.particles,
-            "seed": config.seed,
-            "rows": rows,
-            "wall_seconds": time.perf_counter() - start,
-            "versions": run_directory.versions(),
-            "git_commit": run_directory.git_commit(),
-        },
-    )
-    print(f"pictures:    {out}: samples.png, reconstructions.png, curves.png")
-    print(f"figures:     {out}/results.json")
-    print(f"TensorBoard: {out} (pip install tensorboard; tensorboard --logdir {out})")
-    return rows
+    return study.run("mix", config, experiment)
 
 
 if __name__ == "__main__":

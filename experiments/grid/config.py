@@ -1,14 +1,10 @@
 """The choices of the grid, and which of them cannot go together."""
 
 import dataclasses
-import math
-from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import tyro
-
+from experiments import study
 from experiments.study.estimators import Estimator, Objective, bound
-from genmix import data
 
 Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical"]
 Posterior = Literal[
@@ -20,7 +16,7 @@ Critic = Literal["non-saturating", "minimax", "least-squares", "hinge", "wassers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(study.OnImages):
     """What cannot be combined is refused with the reason, before anything is written."""
 
     prior: Prior = "normal"
@@ -31,67 +27,46 @@ class Config:
     """Of x given z; discretized-logistic takes grey levels. In made and pixelcnn pixels see those
     before them."""
     objective: Objective = "elbo"
-    k: int = 1
+    k: study.Count = 1
     """Particles in training."""
     estimator: Estimator = "reparameterized"
     """Gradient estimator; score-function uses leave-one-out baselines (VIMCO for iwae)."""
     alpha: float = 0.5
     """Order of the Rényi objective."""
-    beta: float = 1.0
+    beta: study.NotNegative = 1.0
     """Weight of the rate in the ELBO."""
-    mmd: float = 0.0
+    mmd: study.NotNegative = 0.0
     """Weight of the MMD between the aggregated posterior and the prior."""
     adversarial: Adversarial = "none"
     """What a critic compares: data with samples, latents with the prior's, or pairs of both. Draws
     of x have the gradient of their mean."""
     critic: Critic | None = None
     """Loss of the game; non-saturating if not given. The penalty is R1, WGAN-GP for wasserstein."""
-    weight: float | None = None
+    weight: study.Positive | None = None
     """Of the generator's loss; 1 if not given."""
-    k_critic: int | None = None
+    k_critic: study.Count | None = None
     """Steps of the critic for one of the model; 1 if not given."""
     sylvester: Literal["orthogonal", "householder", "triangular"] | None = None
     """Kind of Sylvester flow; orthogonal if not given."""
-    flow_layers: int = 4
+    flow_layers: study.Count = 4
     """Layers of a flow, in prior and posterior."""
-    components: int = 50
+    components: study.Count = 50
     """Components of a gmm or vamp prior."""
-    dataset: Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")] = (
-        "digits"
-    )
-    """tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md)."""
-    data_dir: Path | None = None
-    """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
-    latent: int = 10
+    latent: study.Count = 10
     """Dimensions of z."""
-    hidden: int | None = None
+    hidden: study.Count | None = None
     """Width of the fully connected layers; 100 for the digits, 300 for larger images."""
-    width: int = 32
+    width: study.Count = 32
     """Channels of the PixelCNN."""
-    steps: int = 5000
-    batch_size: int = 50
-    learning_rate: float = 2e-3
+    steps: study.Count = 5000
+    batch_size: study.Count = 50
+    learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
-    particles: int = 1000
+    particles: study.Count = 1000
     """Particles of the NLL estimate."""
-    seed: int = 0
-    out: Path | None = None
-    """Directory of the run; runs/mix/TIME if not given."""
-    resume: bool = False
-    """Go on with the run in --out, bit for bit."""
-    debug: bool = False
-    """If a number is not finite, name the operation that made it so; it may go with --resume."""
 
     def __post_init__(self):
-        for name in ("k", "flow_layers", "components", "latent", "hidden", "width", "steps",
-                     "batch_size", "particles", "k_critic"):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate must be positive, got {self.learning_rate}.")
-        if self.resume and self.out is None:
-            raise ValueError("resume needs --out DIR, the run to go on with.")
+        super().__post_init__()
         if self.objective != "elbo" and self.k == 1:
             raise ValueError(
                 f"{self.objective} of one particle is the ELBO: use --k 2 or more, or --objective "
@@ -108,9 +83,6 @@ class Config:
         bound(self.objective, self.k, self.estimator, alpha=self.alpha, beta=self.beta)
 
     def _check_terms(self) -> None:
-        for name in ("beta", "mmd"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}.")
         if self.beta != 1 and self.objective != "elbo":
             raise ValueError(
                 f"--beta weighs the rate, a term of the ELBO that {self.objective} cannot be taken "
@@ -121,8 +93,6 @@ class Config:
                 f"an MMD compares pairs of events: use --batch-size 2 or more, got "
                 f"{self.batch_size}."
             )
-        if self.weight is not None and not 0 < self.weight < math.inf:
-            raise ValueError(f"weight must be positive, got {self.weight}.")
         if self.adversarial == "none":
             for name in ("critic", "weight", "k_critic"):
                 if getattr(self, name) is not None:

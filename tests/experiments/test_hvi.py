@@ -20,7 +20,7 @@ def test_a_run_leaves_everything_behind(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"leapfrog": ()}, r"leapfrog must not be negative or empty, got \(\)"),
+        ({"leapfrog": ()}, r"leapfrog must name at least one, got \(\)"),
         ({"leapfrog": (-1,)}, r"leapfrog must not be negative or empty, got \(-1,\)"),
         ({"iterations": 0}, "iterations must be at least 1, got 0"),
         ({"learning_rate": 0.0}, r"learning_rate must be positive, got 0.0"),

@@ -27,7 +27,9 @@ TINY: dict[str, dict[str, Any]] = {
     "flow_priors": {"flows": 1, "components": 3, "latent": 4, "hidden": 6, "batch_size": 4},
     "flows_2d": {"layers": (2,), "batch_size": 4, "points": 1000},
     "gan": {"batch_size": 4},
+    "gradient_estimators": {"hidden": 4, "latent": 2, "batch_size": 4},
     "gsn": {"hidden": 4, "batch_size": 4},
+    "hvi": {"leapfrog": (0, 2), "hidden": 4, "latent": 2, "batch_size": 4},
     "info_gan": {"batch_size": 4},
     "info_vae": {"hidden": 4, "width": 2, "layers": 1, "batch_size": 4},
     "iwae": {
@@ -38,6 +40,7 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_size": 4,
     },
     "linear_vae": {"batch_size": 4},
+    "mix": {"hidden": 4, "latent": 2, "batch_size": 4, "mmd": 1.0, "adversarial": "joint"},
     "pixel_vae": {"hidden": 4, "width": 2, "layers": 1, "latent": 2, "batch_size": 4},
     "pixelcnn": {
         "network": ("made", "nade", "pixelcnn", "row-lstm", "bilstm"),
