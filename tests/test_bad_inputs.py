@@ -511,7 +511,7 @@ ON_THE_COMMAND_LINE = {
     "no objective": (
         iwae,
         ["--objective"],
-        "Error parsing Config: objective needs at least one name, got none.",
+        "Error parsing Config: objective must name at least one, got ().",
     ),
     "a negative learning rate": (
         linear_vae,
@@ -612,7 +612,7 @@ ON_THE_COMMAND_LINE = {
     "a batch larger than the data": (
         iwae,
         [*TINY, "--batch-size", "5000"],
-        "error: batch_size must be at most 1437, the training images of digits; got 5000.",
+        "error: batch_size must be at most 1437, the training examples; got 5000.",
     ),
     "early stopping without validation": (
         iwae,

@@ -94,18 +94,18 @@ def genmix_flow(model: str, num_layers: int) -> Any:
     return transformed(StandardNormal(DIM), bijector)
 
 
-def genmix_programs(model: str, num_layers: int, config: Config) -> Programs:
-    keys = lambda key: jax.random.split(key, config.batch_size)
+def genmix_programs(model: str, num_layers: int, batch_size: int) -> Programs:
+    keys = lambda key: jax.random.split(key, batch_size)
     return jax_programs(
         genmix_flow(model, num_layers),
         lambda flow, x: jax.vmap(flow.log_prob)(x),
         lambda flow, key: jax.vmap(flow.sample_and_log_prob)(keys(key)),
         model,
-        config,
+        batch_size,
     )
 
 
-Maker = Callable[[str, int, Config], Programs]
+Maker = Callable[[str, int, int], Programs]
 CONTESTANTS: dict[str, Maker] = {
     "genmix": genmix_programs,
     "distrax": distrax_programs,
@@ -150,7 +150,7 @@ def interleaved(programs: dict[str, Callable[[], Any]], config: Config) -> dict[
 
 def time_model(config: Config, model: str, absent: list[str]) -> list[dict[str, Any]]:
     names = [name for name in CONTESTANTS if has(name, model) and name not in absent]
-    programs = {name: CONTESTANTS[name](model, LAYERS[model], config) for name in names}
+    programs = {name: CONTESTANTS[name](model, LAYERS[model], config.batch_size) for name in names}
     rows = []
     for cell in CELLS:
         seconds = interleaved({name: getattr(programs[name], cell) for name in names}, config)
@@ -169,7 +169,7 @@ def time_compilation(config: Config, model: str, absent: list[str]) -> list[dict
         if name in absent or not has(name, model):
             continue
         for count in (config.few, config.many):
-            seconds = CONTESTANTS[name](model, count, config).compile_seconds
+            seconds = CONTESTANTS[name](model, count, config.batch_size).compile_seconds
             row = {"model": model, "contestant": name, "layers": count}
             rows.append({**row, "seconds": seconds})
     return rows

@@ -5,14 +5,11 @@ import itertools
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-
-if TYPE_CHECKING:
-    from experiments.benchmarks.flows import Config
 
 DIM, HIDDEN, BINS, BOUND = 64, (128, 128), 8, 3.0
 
@@ -30,8 +27,8 @@ class Programs(NamedTuple):
     compile_seconds: float = math.nan  # of the gradient
 
 
-def points(config: "Config") -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(config.batch_size, DIM)).astype(np.float32)
+def points(batch_size: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(batch_size, DIM)).astype(np.float32)
 
 
 def reverse_kl(z: Any, log_q: Any) -> Any:
@@ -43,10 +40,10 @@ def jax_programs(
     log_prob: Callable[[Any, jax.Array], jax.Array],
     sample_and_log_prob: Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]],
     model: str,
-    config: "Config",
+    batch_size: int,
 ) -> Programs:
     """Compiled programs of a pytree of parameters and its batched functions."""
-    x, key = jnp.asarray(points(config)), jax.random.key(0)
+    x, key = jnp.asarray(points(batch_size)), jax.random.key(0)
     # Handed over as a list: flattening a module is no part of the flow.
     leaves, structure = jax.tree.flatten(flow)
 
@@ -72,7 +69,7 @@ def jax_programs(
     )
 
 
-def distrax_programs(model: str, num_layers: int, config: "Config") -> Programs:
+def distrax_programs(model: str, num_layers: int, batch_size: int) -> Programs:
     """Split couplings, in turn of the one half and the other; distrax has no masked networks."""
     import distrax
 
@@ -106,11 +103,11 @@ def distrax_programs(model: str, num_layers: int, config: "Config") -> Programs:
         base = distrax.MultivariateNormalDiag(jnp.zeros(DIM), jnp.ones(DIM))
         return distrax.Transformed(base, distrax.Chain(layers))
 
-    draw = lambda p, key: flow(p).sample_and_log_prob(seed=key, sample_shape=config.batch_size)
-    return jax_programs(parameters, lambda p, x: flow(p).log_prob(x), draw, model, config)
+    draw = lambda p, key: flow(p).sample_and_log_prob(seed=key, sample_shape=batch_size)
+    return jax_programs(parameters, lambda p, x: flow(p).log_prob(x), draw, model, batch_size)
 
 
-def flowjax_programs(model: str, num_layers: int, config: "Config") -> Programs:
+def flowjax_programs(model: str, num_layers: int, batch_size: int) -> Programs:
     import equinox
     from flowjax import bijections, distributions, flows
 
@@ -128,8 +125,8 @@ def flowjax_programs(model: str, num_layers: int, config: "Config") -> Programs:
     )
     arrays, static = equinox.partition(flow, equinox.is_inexact_array)
     whole = lambda arrays: equinox.combine(arrays, static)
-    draw = lambda arrays, key: whole(arrays).sample_and_log_prob(key, (config.batch_size,))
-    return jax_programs(arrays, lambda a, x: whole(a).log_prob(x), draw, model, config)
+    draw = lambda arrays, key: whole(arrays).sample_and_log_prob(key, (batch_size,))
+    return jax_programs(arrays, lambda a, x: whole(a).log_prob(x), draw, model, batch_size)
 
 
 def torch_programs(
@@ -138,16 +135,16 @@ def torch_programs(
     sample: Callable[[int], Any],
     sample_and_log_prob: Callable[[int], tuple[Any, Any]],
     model: str,
-    config: "Config",
+    batch_size: int,
 ) -> Programs:
     import torch
 
-    x = torch.from_numpy(points(config))
+    x = torch.from_numpy(points(batch_size))
     parameters = [p for p in flow.parameters() if p.requires_grad]
 
     def gradient() -> Any:
         if model == "iaf":
-            loss = reverse_kl(*sample_and_log_prob(config.batch_size))
+            loss = reverse_kl(*sample_and_log_prob(batch_size))
         else:
             loss = -log_prob(x).mean()
         return torch.autograd.grad(loss, parameters, allow_unused=True)
@@ -156,10 +153,10 @@ def torch_programs(
         with torch.no_grad():
             return f(*args)
 
-    return Programs(lambda: quiet(log_prob, x), lambda: quiet(sample, config.batch_size), gradient)
+    return Programs(lambda: quiet(log_prob, x), lambda: quiet(sample, batch_size), gradient)
 
 
-def nflows_programs(model: str, num_layers: int, config: "Config") -> Programs:
+def nflows_programs(model: str, num_layers: int, batch_size: int) -> Programs:
     import torch
     from nflows import distributions, flows, transforms
     from nflows.nn import nets
@@ -191,10 +188,12 @@ def nflows_programs(model: str, num_layers: int, config: "Config") -> Programs:
         parts += [layer(), transforms.ReversePermutation(DIM)]
     transform = transforms.CompositeTransform(parts)
     flow = flows.Flow(transform, distributions.StandardNormal([DIM]))
-    return torch_programs(flow, flow.log_prob, flow.sample, flow.sample_and_log_prob, model, config)
+    return torch_programs(
+        flow, flow.log_prob, flow.sample, flow.sample_and_log_prob, model, batch_size
+    )
 
 
-def zuko_programs(model: str, num_layers: int, config: "Config") -> Programs:
+def zuko_programs(model: str, num_layers: int, batch_size: int) -> Programs:
     import zuko
 
     options: dict[str, Any] = {"transforms": num_layers, "hidden_features": HIDDEN}
@@ -213,5 +212,5 @@ def zuko_programs(model: str, num_layers: int, config: "Config") -> Programs:
         lambda n: flow().sample((n,)),
         lambda n: flow().rsample_and_log_prob((n,)),
         model,
-        config,
+        batch_size,
     )

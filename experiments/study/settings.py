@@ -30,15 +30,17 @@ class Rule(NamedTuple):
 
 
 def at_least(least: int) -> Rule:
-    return Rule(lambda value: least <= value < 2**31, f"be at least {least}")
+    return Rule(lambda value: value >= least, f"be at least {least}")
 
 
 _Item = TypeVar("_Item")
 
-Count = Annotated[int, at_least(1)]
+# What is counted on a device is counted in 32 bits.
+_FEW = Rule(lambda value: value < 2**31, "be below 2^31")
+Count = Annotated[int, at_least(1), _FEW]
 Positive = Annotated[float, Rule(lambda value: 0 < value < math.inf, "be positive")]
 NotNegative = Annotated[float, Rule(lambda value: 0 <= value < math.inf, "not be negative")]
-NotNegativeCount = Annotated[int, Rule(lambda value: 0 <= value < 2**31, "not be negative")]
+NotNegativeCount = Annotated[int, Rule(lambda value: value >= 0, "not be negative"), _FEW]
 Share = Annotated[float, Rule(lambda value: 0 <= value <= 1, "be in [0, 1]")]
 Seed = Annotated[int, Rule(lambda value: 0 <= value < 2**63, "be between 0 and 2^63 - 1")]
 # Runs are called after their numbers in the form %g.

@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -104,90 +104,6 @@ def _numbers(config: Any, name: str = "") -> Iterator[tuple[str, int | float]]:
         for field in dataclasses.fields(config):
             inner = f"{name}.{field.name}" if name else field.name
             yield from _numbers(getattr(config, field.name), inner)
-
-
-def require(
-    config: Any,
-    *,
-    counts: Sequence[str] = (),
-    positive: Sequence[str] = (),
-    names: Sequence[str] = (),
-    at_least: Mapping[str, int | float] | None = None,
-) -> None:
-    """Refuse a configuration whose fields make no sense, for its __post_init__.
-
-    A field that is None has not been given, and passes; a tuple's values are each looked at.
-
-    Args:
-        counts: fields of at least 1.
-        positive: fields of finite numbers above 0.
-        names: tuples of at least one name or number, each in it once.
-        at_least: fields with their least value.
-
-    Raises:
-        ValueError: naming the first of them; or if there is a field resume, set without out.
-    """
-    given = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-
-    def refuse(fields: Sequence[str], is_right: Callable[[Any], bool], rule: str) -> None:
-        for field in fields:
-            value = given[field]
-            values = value if isinstance(value, tuple) else (value,)
-            if value == () or not all(v is None or is_right(v) for v in values):
-                raise ValueError(f"{field} must be {rule}, got {value}.")
-
-    refuse(counts, lambda value: value >= 1, "at least 1")
-    for field, least in (at_least or {}).items():
-        refuse((field,), lambda value, least=least: value >= least, f"at least {least}")
-    # What is counted on a device is counted in 32 bits.
-    whole = [field for field in (*counts, *(at_least or {})) if _is_whole(given[field])]
-    refuse(whole, lambda value: value < 2**31, "below 2^31")
-    refuse(positive, lambda value: 0 < value < math.inf, "positive")
-    for field in names:
-        if not given[field]:
-            raise ValueError(f"{field} needs at least one name, got none.")
-        # Runs are called after their numbers in this form.
-        if len({f"{v:g}" if isinstance(v, float) else v for v in given[field]}) < len(given[field]):
-            raise ValueError(f"{field} must name each once, got {given[field]}.")
-    if given.get("resume") and given["out"] is None:
-        raise ValueError("resume needs --out DIR, the run to go on with.")
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value[0] if isinstance(value, tuple) else value, int)
-
-
-def require_batch(batch_size: int, num_examples: int, name: str) -> None:
-    """Refuse, before anything is written, batches of more than all training examples.
-
-    Raises:
-        ValueError: naming the most that there are.
-    """
-    if batch_size > num_examples:
-        raise ValueError(
-            f"batch_size must be at most {num_examples}, the training examples of {name}; got "
-            f"{batch_size}."
-        )
-
-
-def print_table(title: str, columns: Mapping[str, str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Print rows; a column is a format such as "{nll:.2f}", empty where a row has no such field."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title)
-    for i, name in enumerate(columns):
-        table.add_column(name, justify="right" if i else "left", no_wrap=not i)
-
-    def cell(template: str, row: Mapping[str, Any]) -> str:
-        try:
-            return template.format_map(row)
-        except KeyError:
-            return ""
-
-    for row in rows:
-        table.add_row(*(cell(template, row) for template in columns.values()))
-    Console().print(table)
 
 
 def print_paths(out: Path, *pictures: str) -> None:

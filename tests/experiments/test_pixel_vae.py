@@ -84,7 +84,7 @@ def test_a_run_leaves_everything_behind(tmp_path, monkeypatch, capsys):
         ("--learning-rate 0", "learning_rate must be positive, got 0.0."),
         ("--model plain plain", "model must name each once"),
         ("--model pixel", "invalid choice 'pixel'"),
-        ("--batch-size 1438", "batch_size must be at most 1437, the training images of digits"),
+        ("--batch-size 1438", "batch_size must be at most 1437, the training examples"),
         ("--resume", "resume needs --out DIR"),
     ],
 )

@@ -189,6 +189,7 @@ def test_a_resumed_run_ends_with_the_same_rows(tmp_path):
         ({"share": 1.5}, r"share must be in \[0, 1\], got 1.5"),
         ({"sizes": (3, 0)}, r"sizes must be at least 1, got \(3, 0\)"),
         ({"hidden": 0}, "hidden must be at least 1, got 0"),
+        ({"hidden": 2**31}, r"hidden must be below 2\^31, got 2147483648"),
         ({"floor": 1.0}, "floor must be between 0 and 1, got 1.0"),
         ({"learning_rate": math.nan}, "learning_rate must be positive, got nan"),
         ({"seed": -1}, r"seed must be between 0 and 2\^63 - 1, got -1"),

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import pytest
 
-from experiments import iwae
+from experiments import iwae, study
 from genmix.runs import command_line, run_directory
 from genmix.runs.interruption import Interrupted
 
@@ -81,28 +81,6 @@ class Run:
     out: Path | None = None
     resume: bool = False
 
-    def __post_init__(self):
-        command_line.require(self, counts=("k", "patience"), positive=("rate",), names=("method",))
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"k": (3, 0)}, r"k must be at least 1, got \(3, 0\)\."),
-        ({"k": ()}, r"k must be at least 1, got \(\)\."),
-        ({"patience": 0}, r"patience must be at least 1, got 0\."),
-        ({"rate": 0.0}, r"rate must be positive, got 0\.0\."),
-        ({"rate": float("nan")}, r"rate must be positive, got nan\."),
-        ({"rate": float("inf")}, r"rate must be positive, got inf\."),
-        ({"method": ()}, r"method needs at least one name, got none\."),
-        ({"resume": True}, r"resume needs --out DIR, the run to go on with\."),
-    ],
-)
-def test_configurations_that_make_no_sense_are_refused(options, message):
-    Run(patience=3)
-    with pytest.raises(ValueError, match=message):
-        Run(**options)
-
 
 def test_a_run_begins_and_ends_in_its_directory(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -122,22 +100,9 @@ def test_a_run_begins_and_ends_in_its_directory(tmp_path, monkeypatch, capsys):
     assert f"pictures:    {out}/curves.png, {out}/*/samples.png\n" in capsys.readouterr().out
 
 
-def test_tables_leave_empty_what_a_row_has_not(monkeypatch, capsys):
-    monkeypatch.setenv("COLUMNS", "80")
-    rows = [{"model": "VAE", "nll": 1.234, "size": 12345}, {"model": "baseline", "nll": 2.0}]
-    columns = {"model": "{model}", "NLL": "{nll:.2f}", "parameters": "{size:,}"}
-    command_line.print_table("digits", columns, rows)
-    lines = [line.strip("│┃ ").replace("┃", "│") for line in capsys.readouterr().out.splitlines()]
-    cells = [[cell.strip() for cell in line.split("│")] for line in lines if "│" in line]
-    assert cells == [
-        ["model", "NLL", "parameters"],
-        ["VAE", "1.23", "12,345"],
-        ["baseline", "2.00"],
-    ]
-
-
 def test_an_experiment_resumes_with_its_own_configuration_only(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(iwae, "run_all", lambda *arguments: [])
+    nothing = study.Study(variants=[], measure=lambda result: {}, tables=[], units="")
+    monkeypatch.setattr(iwae, "experiment", lambda config: nothing)
     out = str(tmp_path / "run")
     monkeypatch.setattr(sys, "argv", ["iwae", *TINY, "--out", out])
     command_line.run(iwae.main, iwae.Config)
@@ -239,14 +204,6 @@ def test_other_errors_of_devices_are_bugs(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["program"])
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         command_line.run(main, Config)
-
-
-def test_counts_are_of_32_bits():
-    with pytest.raises(ValueError, match=r"k must be below 2\^31, got \(1, 2147483648\)"):
-        Run(k=(1, 2**31))
-    with pytest.raises(ValueError, match=r"patience must be below 2\^31, got 3000000000"):
-        Run(patience=3_000_000_000)
-
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
