@@ -20,7 +20,7 @@ from experiments import mix
 from experiments.grid import config as grid
 from experiments.grid import game, parts
 from experiments.study.estimators import Estimator, Objective
-from genmix import data, families
+from genmix import data, families, training
 from genmix.data import grey
 from genmix.families import weigh
 from genmix.runs import command_line
@@ -222,7 +222,7 @@ def test_sixty_combinations_train_and_their_bounds_nest(choice):
 
 def test_the_expression_in_the_docstring_trains(compiled_quickly):
     code = textwrap.dedent((mix.__doc__ or "").partition("same methods could replace:")[2])
-    names = dict(vars(parts) | vars(mix) | vars(game))
+    names = dict(vars(parts) | vars(training) | vars(mix) | vars(game))
     exec(code.replace("num_rounds=1000", "num_rounds=2"), names)
     sample = names["model"].sample(jax.random.key(0))
     assert sample.shape == (8, 8, 1)

@@ -113,8 +113,8 @@ def test_an_experiment_resumes_with_its_own_configuration_only(tmp_path, monkeyp
     code, error = run("--out", out, "--resume", "--steps", "6", "--seed", "1", "--debug")
     assert code == 2
     for part in (
-        "was started with another configuration: steps: the run has 5, you pass 6 "
-        "seed: the run has 0, you pass 1 A resumed run",
+        "was started with another configuration: seed: the run has 0, you pass 1 "
+        "steps: the run has 5, you pass 6 A resumed run",
         "none of these may change (not even a number of steps, on which schedules depend)",
     ):
         assert part in error
