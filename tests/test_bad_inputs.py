@@ -562,7 +562,7 @@ ON_THE_COMMAND_LINE = {
     "more components than pixels": (
         linear_vae,
         ["--latent", "64"],
-        "Error parsing Config: latent must be below the 64 pixels of a digit, got 64.",
+        "Error parsing Config: latent must be from 1 to 63, got 64.",
     ),
     "an unknown objective": (
         iwae,
@@ -612,7 +612,7 @@ ON_THE_COMMAND_LINE = {
     "a batch larger than the data": (
         iwae,
         [*TINY, "--batch-size", "5000"],
-        "error: batch_size must be at most 1437, the training examples; got 5000.",
+        "error: batch_size must be at most 1437, the training images of digits; got 5000.",
     ),
     "early stopping without validation": (
         iwae,

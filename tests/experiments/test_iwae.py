@@ -97,7 +97,7 @@ def test_every_data_set_trains(tmp_path, data_dir, dataset):
     [
         (
             {"batch_size": 1438},
-            "batch_size must be at most 1437, the training examples; got",
+            "batch_size must be at most 1437, the training images of digits; got",
         ),
         ({"objective": ("vr-max",), "estimator": "dreg"}, "vr_max is not twice differentiable"),
         ({"patience": 3}, "digits has no validation images"),
