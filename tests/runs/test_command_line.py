@@ -205,6 +205,7 @@ def test_other_errors_of_devices_are_bugs(monkeypatch):
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
         command_line.run(main, Config)
 
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
