@@ -21,7 +21,6 @@ TINY: dict[str, dict[str, Any]] = {
         "batch_size": 4,
     },
     "diffusion": {"width": 4, "channels": (4, 4), "bit_steps": 3, "batch_size": 4},
-    "diffusion": {"channels": (4, 4), "width": 4, "bit_steps": 4, "batch_size": 4},
     "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},
     "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},
     "flow_posteriors": {"flows": 1, "columns": 2, "latent": 3, "hidden": 6, "batch_size": 4},
