@@ -50,7 +50,7 @@ def test_the_exact_value_lies_between(start, monkeypatch):
 def test_latents_of_all_layers_are_annealed_together(start):
     """Two layers: means over 100 events, bounds held to 4 standard errors."""
     annealing = Annealing(
-        num_temperatures=30, step_size=0.3, num_leapfrog=3, num_chains=2, start=start
+        num_temperatures=100, step_size=0.3, num_leapfrog=3, num_chains=2, start=start
     )
     x = np.asarray(linear_gaussian.X + np.linspace(-1, 1, 100)[:, None], np.float32)
     got = sandwich(
