@@ -173,7 +173,7 @@ def draw(config: Config, source: Images, out: Path, models: list[LatentVariableM
 
 
 def experiment(config: Config) -> study.Study:
-    source = grey.load_images(config.dataset, config.data_dir)
+    source = grey.load_images(config.dataset, config.data_dir, limit=config.limit)
     judge = study.judge_of(config, source)
     variant = lambda name: study.Variant(
         name=name,

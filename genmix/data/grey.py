@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from genmix.data import digits, frey_faces, mnist, tfds_source
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, thinned
 
 NAMES = ("digits", "mnist", "fashion-mnist", "frey-faces")
 
@@ -54,14 +54,19 @@ class Images(NamedTuple):
     labels: tuple[np.ndarray, np.ndarray]  # of train, of test
 
 
-def load_images(name: str, data_dir: str | Path | None = None) -> Images:
+def load_images(
+    name: str, data_dir: str | Path | None = None, *, limit: int | None = None
+) -> Images:
     """The images of `load_grey`, divided by their highest level, with their labels.
+
+    Args:
+        limit: test images at most, as in `thinned`.
 
     Raises:
         ValueError: as `load_grey`, or if the set has no labels.
         FileNotFoundError: as `load_grey`.
     """
-    dataset = load_grey(name, data_dir)
+    dataset = thinned(load_grey(name, data_dir), limit)
     if dataset.train_labels is None or dataset.test_labels is None:
         raise ValueError(f"{name} has no labels, which this needs.")
     top = dataset.num_levels - 1

@@ -5,7 +5,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from genmix import data
-from genmix.data.grey import load_grey
+from genmix.data.grey import load_grey, load_images
 
 
 def test_digits_are_whole_levels_in_the_splits_of_the_binary_set():
@@ -47,3 +47,10 @@ def test_what_has_no_grey_levels_is_refused():
         load_grey("binarized-mnist")
     with pytest.raises(ValueError, match="pass the folder that holds mnist/ as data_dir"):
         load_grey("mnist")
+
+
+def test_images_are_limited_evenly():
+    whole, few = load_images("digits"), load_images("digits", limit=10)
+    np.testing.assert_array_equal(few.train, whole.train)
+    np.testing.assert_array_equal(few.test, whole.test[::36])
+    np.testing.assert_array_equal(few.labels[1], whole.labels[1][::36])
