@@ -135,6 +135,33 @@ class Enumerable(Protocol):
 
 
 @runtime_checkable
+class Sequential(Protocol):
+    """Explains a sequence step by step.
+
+    `start` does what can be done for all steps at once, such as encodings: it gives the carry
+    before the first step, and the inputs of all steps along their first axis. `step` draws the
+    hidden z of one step, each posterior in it as `draw` says, and weighs it and what is seen
+    (`genmix.bounds.log_weight.Terms`, in nats): its result is (carry, z, terms). Unrolled, the
+    steps are a log-weight (`families.sequence.unrolled`); a particle filter makes a better one.
+    """
+
+    def start(self, x: PyTree, cond: PyTree = None) -> tuple[PyTree, PyTree]: ...
+
+    def step(
+        self, key: Key[Array, ""], carry: PyTree, inputs: PyTree, draw: Any
+    ) -> tuple[PyTree, PyTree, PyTree]: ...
+
+
+@runtime_checkable
+class Generates(Protocol):
+    """Draws a sequence step by step: (carry, x of the step) from the carry before."""
+
+    def begin(self, cond: PyTree = None) -> PyTree: ...
+
+    def generate(self, key: Key[Array, ""], carry: PyTree) -> tuple[PyTree, PyTree]: ...
+
+
+@runtime_checkable
 class Unnormalized(Protocol):
     """Knows log p(x | cond) up to a constant, in nats."""
 
@@ -278,6 +305,19 @@ def require_bounded(part: Any, role: str) -> None:
     """
     if not isinstance(part, LogBounded):
         require_weighted(part, role)
+
+
+def require_sequential(part: Any) -> None:
+    """Check that a part explains a sequence step by step.
+
+    Raises:
+        TypeError: naming the part and the remedy.
+    """
+    if not isinstance(part, Sequential):
+        raise TypeError(
+            f"{type(part).__name__} is no model of steps: it lacks start(x, cond) or step(key, "
+            "carry, inputs, draw). Use one such as VariationalRNN or StateSpaceModel."
+        )
 
 
 def require_posterior(part: Any) -> None:

@@ -33,6 +33,7 @@ from genmix.families.explicit.conditional import (
 )
 from genmix.families.explicit.gaussian_mixture import GaussianMixture
 from genmix.families.explicit.independent import Independent
+from genmix.families.explicit.normal_at import NormalAt
 from genmix.families.explicit.normalized import Normalized
 from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.explicit.straight_through import StraightThrough
@@ -54,9 +55,18 @@ from genmix.families.latent.vamp_prior import VampPrior
 from genmix.families.posteriors.annealed import Annealed
 from genmix.families.posteriors.auxiliary import Auxiliary
 from genmix.families.posteriors.hamiltonian import Hamiltonian
+from genmix.families.posteriors.merged_normal import MergedNormal
 from genmix.families.posteriors.optimized import Optimized
 from genmix.families.posteriors.rejecting import Rejecting
 from genmix.families.posteriors.resampled import Resampled
+from genmix.families.sequence.filtered import Filtered
+from genmix.families.sequence.hidden_markov import HiddenMarkov
+from genmix.families.sequence.linear_gaussian import LinearGaussian
+from genmix.families.sequence.padded import Padded
+from genmix.families.sequence.state_space import StateSpaceModel
+from genmix.families.sequence.stochastic_rnn import StochasticRNN
+from genmix.families.sequence.unrolled import Unrolled
+from genmix.families.sequence.variational_rnn import VariationalRNN
 from genmix.families.weigh import log_weight
 
 __all__ = [
@@ -80,6 +90,7 @@ __all__ = [
     "DiscreteDiffusion",
     "DiscretizedLogistic",
     "Energy",
+    "Filtered",
     "Flow",
     "FlowDensity",
     "FlowPosterior",
@@ -88,18 +99,23 @@ __all__ = [
     "GenerativeStochastic",
     "Guided",
     "Hamiltonian",
+    "HiddenMarkov",
     "Implicit",
     "Independent",
     "InputDropout",
     "LatentVariableModel",
+    "LinearGaussian",
     "LogisticMixtureLevels",
     "MaskMixture",
     "MaskSampling",
+    "MergedNormal",
     "Multiplied",
     "Normal",
+    "NormalAt",
     "Normalized",
     "OneHot",
     "Optimized",
+    "Padded",
     "ProbabilityFlow",
     "Rejecting",
     "Resampled",
@@ -107,10 +123,14 @@ __all__ = [
     "SaltAndPepper",
     "SampledFlow",
     "StandardNormal",
+    "StateSpaceModel",
+    "StochasticRNN",
     "StraightThrough",
     "Summed",
     "Uniform",
+    "Unrolled",
     "VampPrior",
+    "VariationalRNN",
     "log_weight",
     "transformed",
 ]

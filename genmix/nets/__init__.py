@@ -12,6 +12,7 @@ from genmix.nets.mlp import MLP
 from genmix.nets.nade import NADE
 from genmix.nets.pixel_cnn import GatedPixelCNN
 from genmix.nets.pixel_rnn import DiagonalBiLSTM
+from genmix.nets.recurrent import GRU, LSTM
 from genmix.nets.rescale import Rescale
 from genmix.nets.row_lstm import RowLSTM
 from genmix.nets.spectral_norm import SpectralNorm, spectrally_normalized
@@ -21,6 +22,8 @@ from genmix.nets.time_mlp import TimeMLP
 from genmix.nets.u_net import UNet
 
 __all__ = [
+    "GRU",
+    "LSTM",
     "MADE",
     "MLP",
     "NADE",

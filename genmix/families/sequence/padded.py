@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, PyTree, Shaped
+from jaxtyping import Array, Bool, Float, PyTree, Shaped
 
 
 class Padded(NamedTuple):
@@ -41,3 +41,8 @@ def where(condition: Bool[Array, " steps"], x: Shaped[Array, "steps ..."], y: An
     """x where the condition holds for its entry of the first axis, y elsewhere."""
     x = jnp.asarray(x)
     return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y)
+
+
+def total(steps: Float[Array, "steps ..."]) -> Float[Array, "..."]:
+    """Sum over the steps from the first on, whose bits zeros behind the last do not change."""
+    return jax.lax.scan(lambda s, a: (s + a, None), jnp.zeros_like(steps[0]), steps)[0]
