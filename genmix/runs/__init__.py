@@ -1,0 +1,1 @@
+"""What surrounds a run: its directory, log, progress, checkpoints, interruption, command line."""
