@@ -1,7 +1,7 @@
 """Diagnostics of stored draws [chains, draws, ...]: R-hat, effective sample sizes, errors.
 
 Each statistic is for one number of a position and mapped over the others. At least 4 draws a chain;
-NaN where draws are NaN or do not vary.
+NaN where a draw is not finite, or where they do not vary.
 
 Source: Vehtari et al. (2021), arXiv:1903.08008, sections 3 and 4.
 """
@@ -111,10 +111,14 @@ def _map(f: Callable[[Array], Array], draws: Array) -> Array:
             f"draws must have shape [chains, draws, ...] with at least 4 draws, got {draws.shape}."
         )
     flat = draws.reshape(*draws.shape[:2], -1)
+
     # One number after another: a sort and a transform of all at once would need much memory.
-    return jax.lax.map(lambda i: f(flat[:, :, i]), jnp.arange(flat.shape[2])).reshape(
-        draws.shape[2:]
-    )
+    def one(i: Array) -> Array:
+        x = flat[:, :, i]
+        # Ranks would give a NaN, or an infinity, a place among the others.
+        return jnp.where(jnp.all(jnp.isfinite(x)), f(x), jnp.nan)
+
+    return jax.lax.map(one, jnp.arange(flat.shape[2])).reshape(draws.shape[2:])
 
 
 def _split(x: Array) -> Array:

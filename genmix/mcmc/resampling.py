@@ -1,6 +1,8 @@
 """Resampling schemes: n ancestors from n weights, with n * weight copies of each in expectation.
 
 Each takes a key and log-weights [n], not normalized, and never chooses a particle of weight zero.
+Where no choice is defined, since all weights are zero or one is NaN or infinite, each particle is
+its own ancestor.
 
 Source: Douc, Cappe & Moulines (2005), arXiv:cs/0507025, section 2.
 """
@@ -55,4 +57,5 @@ def _invert(weights: Array, uniform: Array) -> Array:
     # Rounding may bring a product up to the total, which no particle has below it.
     below = jnp.nextafter(cumulative[-1], jnp.zeros((), cumulative.dtype))
     places = jnp.minimum(uniform * cumulative[-1], below)
-    return jnp.searchsorted(cumulative, places, side="right")
+    chosen = jnp.searchsorted(cumulative, places, side="right")
+    return jnp.where(cumulative[-1] > 0, chosen, jnp.arange(weights.shape[0]))

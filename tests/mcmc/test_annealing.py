@@ -262,6 +262,15 @@ def test_resampling_is_unbiased(scheme):
         assert np.all(counts >= np.floor(6 * weights) - (scheme == "stratified"))
 
 
+@pytest.mark.parametrize("scheme", ["multinomial", "stratified", "systematic", "residual"])
+@pytest.mark.parametrize(
+    "log_weights", [[0.0, jnp.nan, 0.0, 1.0], [-jnp.inf] * 4, [0.0, jnp.inf, 0.0, 1.0]]
+)
+def test_without_usable_weights_each_particle_is_its_own_ancestor(scheme, log_weights):
+    chosen = getattr(resampling, scheme)(jax.random.key(0), jnp.asarray(log_weights))
+    np.testing.assert_array_equal(chosen, np.arange(4))
+
+
 def test_residual_resampling_keeps_whole_copies():
     weights = jnp.log(jnp.array([0.5, 0.25, 0.25, 0.0]))
     chosen = resampling.residual(jax.random.key(0), weights)

@@ -93,3 +93,14 @@ def test_chains_that_do_not_vary_have_no_statistics():
 def test_too_few_draws_are_refused():
     with pytest.raises(ValueError, match=r"at least 4 draws, got \(2, 3\)"):
         diagnostics.r_hat(jnp.ones((2, 3)))
+
+
+@pytest.mark.parametrize("bad", [jnp.nan, jnp.inf, -jnp.inf])
+@pytest.mark.parametrize("statistic", ["r_hat", "ess_bulk", "ess_tail", "ess_mean", "mcse"])
+def test_one_draw_that_is_not_finite_leaves_no_statistic(statistic, bad):
+    """Of the number that it is of: the others keep theirs."""
+    draws = jax.random.normal(jax.random.key(0), (4, 50, 2))
+    f = getattr(diagnostics, statistic)
+    value, right = f(draws.at[2, 7, 0].set(bad)), f(draws)
+    assert jnp.isnan(value[0])
+    assert value[1] == right[1]
