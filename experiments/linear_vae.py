@@ -48,13 +48,13 @@ class LinearNormal(nnx.Module):
     def scale(self) -> jax.Array:
         return jnp.broadcast_to(nnx.softplus(self.raw_scale[...]), (self.mean.out_features,))
 
-    def log_prob(self, x, cond):
+    def log_prob(self, x, cond: Any = None):
         return jnp.sum(normal.log_prob(x, self.mean(cond), self.scale))
 
-    def sample(self, key, cond):
+    def sample(self, key, cond: Any = None):
         return normal.sample(key, self.mean(cond), self.scale)
 
-    def sample_and_log_prob(self, key, cond):
+    def sample_and_log_prob(self, key, cond: Any = None):
         x = self.sample(key, cond)
         return x, self.log_prob(x, cond)
 

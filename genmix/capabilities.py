@@ -36,7 +36,7 @@ class Reparameterized(Protocol):
 class ExactDensity(Protocol):
     """Knows log p(x | cond), in nats."""
 
-    def log_prob(self, x: PyTree, cond: PyTree = None) -> Float[Array, ""]: ...
+    def log_prob(self, x: PyTree, /, cond: PyTree = None) -> Float[Array, ""]: ...
 
 
 @runtime_checkable
@@ -66,7 +66,7 @@ class Weighted(Protocol):
     """Estimates p(x | cond) without bias: E[exp(log_weight)] = p(x | cond)."""
 
     def log_weight(
-        self, key: Key[Array, ""], x: PyTree, cond: PyTree = None
+        self, key: Key[Array, ""], x: PyTree, /, cond: PyTree = None
     ) -> Float[Array, ""]: ...
 
 
@@ -116,7 +116,7 @@ class LogBounded(Protocol):
     """
 
     def log_bound(
-        self, key: Key[Array, ""], x: PyTree, cond: PyTree = None
+        self, key: Key[Array, ""], x: PyTree, /, cond: PyTree = None
     ) -> Float[Array, ""]: ...
 
 
@@ -165,7 +165,7 @@ class Generates(Protocol):
 class Unnormalized(Protocol):
     """Knows log p(x | cond) up to a constant, in nats."""
 
-    def log_unnormalized(self, x: PyTree, cond: PyTree = None) -> Float[Array, ""]: ...
+    def log_unnormalized(self, x: PyTree, /, cond: PyTree = None) -> Float[Array, ""]: ...
 
 
 @runtime_checkable

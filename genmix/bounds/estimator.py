@@ -53,3 +53,17 @@ class Estimator:
                 f"{bound.name} is not twice differentiable in the log-weights, so {self.name} "
                 "gradients of it are biased: use the reparameterized or the resampled estimator."
             )
+
+
+def require_estimator(estimator: object) -> None:
+    """Check that what is given as an estimator is one.
+
+    Raises:
+        TypeError: saying what to give instead.
+    """
+    if not isinstance(estimator, Estimator):
+        raise TypeError(
+            "estimator must be one of genmix.bounds, such as bounds.doubly_reparameterized or "
+            "bounds.score_function(bounds.baselines.running_mean()), got "
+            f"{getattr(estimator, '__name__', type(estimator).__name__)}."
+        )

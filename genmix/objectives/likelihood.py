@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int, Key, PyTree
 
 from genmix import bounds, sharding
 from genmix.bounds import Bound, Estimator
+from genmix.bounds.estimator import require_estimator
 from genmix.bounds.log_weight import Estimate, Weigh
 from genmix.capabilities import Gradient, require_bounded, require_reparameterized
 from genmix.families import weigh as weighing
@@ -108,7 +109,9 @@ def importance_weighted(
 
     Raises:
         ValueError: if num_particles < 1, or the estimator is biased for the bound.
+        TypeError: if it is no estimator.
     """
+    require_estimator(estimator)
     estimator.require(bound, num_particles)
     baseline = estimator.baseline
 
@@ -167,6 +170,7 @@ def elbo(
     bound = dataclasses.replace(bounds.elbo.bound, name=name)
     if rate is None:
         return importance_weighted(bound, num_particles, estimator=estimator)
+    require_estimator(estimator)
     estimator.require(bound, num_particles)
     if not estimator.reaches_terms:
         raise ValueError(

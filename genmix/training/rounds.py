@@ -147,7 +147,7 @@ def _in_parts(value_and_grad: Callable[..., Any], size: int) -> Callable[..., An
                 None if average else n for n, average in zip(new, is_averaged, strict=True)
             ]
 
-        zeros = [
+        zeros: list[Any] = [
             jnp.zeros(a.shape, a.dtype) if m else ()
             for a, m in zip(leaves, is_averaged, strict=True)
         ]

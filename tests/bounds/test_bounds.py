@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from genmix import bounds
 from genmix.bounds import elbo, iwae, renyi, vr_max
+from genmix.bounds.estimator import require_estimator
 from tests.bounds import conjugate
 
 LOG_WEIGHTS = jnp.array([-1.0, -3.5, 0.25, -80.0])
@@ -43,8 +45,9 @@ def test_renyi_near_the_elbo_does_not_cancel(distance):
     with decimal.localcontext(prec=60):
         power = 1 - decimal.Decimal(alpha)
         powers = [(power * decimal.Decimal(float(w))).exp() for w in log_weights]
-        expected = float((sum(powers) / 64).ln() / power)
-        shares = np.array([float(p / sum(powers)) for p in powers])
+        total = sum(powers, decimal.Decimal())
+        expected = float((total / 64).ln() / power)
+        shares = np.array([float(p / total) for p in powers])
     bound = functools.partial(renyi.bound, alpha=alpha)
     np.testing.assert_allclose(bound(jnp.asarray(log_weights)), expected, rtol=2e-7)
     np.testing.assert_allclose(jax.grad(bound)(jnp.asarray(log_weights)), shares, rtol=2e-6)
@@ -100,3 +103,17 @@ def test_order_of_the_bounds_where_the_evidence_is_known(x64):
     assert l1 < l2 < evidence
     exact = {**p, "loc": loc, "scale": scale}
     np.testing.assert_allclose(conjugate.expected_bound(iwae.bound, exact, 2), evidence, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        (bounds.score_function, "estimator"),  # without its baseline
+        (bounds.doubly_reparameterized.estimate, "estimate"),
+        ("stl", "str"),
+    ],
+)
+def test_what_is_no_estimator_is_refused_in_words(given, name):
+    message = rf"must be one of genmix.bounds, such as bounds.doubly_\w+ or .* got {name}\."
+    with pytest.raises(TypeError, match=message):
+        require_estimator(given)

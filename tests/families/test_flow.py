@@ -258,7 +258,7 @@ def test_an_autoregressive_prior_is_an_inverse_autoregressive_posterior():
     class Through(nnx.Module):
         """p(x | eps) of a decoder that is given z = maf(eps)."""
 
-        def log_prob(self, x, cond):
+        def log_prob(self, x, cond=None):
             return decoder.log_prob(x, maf.forward_and_log_det(cond)[0])
 
     prior = LatentVariableModel(

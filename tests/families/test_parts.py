@@ -1,7 +1,7 @@
 """The explicit conditionals: densities, samples, means, and the shapes that they refuse."""
 
 import itertools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -218,7 +218,7 @@ def test_a_product_has_a_density_if_all_its_parts_have_one():
         with pytest.raises(TypeError, match="IndependentSampler cannot be the likelihood: it has"):
             LatentVariableModel(
                 prior=StandardNormal(3),
-                likelihood=part,
+                likelihood=cast(Any, part),
                 posterior=Normal(network(3)),
             )
     np.testing.assert_array_equal(drawn.sample(jax.random.key(0), C)[1], network(3)(C))

@@ -1,5 +1,7 @@
 """The mixture of posteriors as a prior, and the model that shares the posterior with it."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -57,7 +59,7 @@ def test_pseudo_inputs_stay_within_bounds():
 
 def test_the_model_weighs_as_its_parts_say():
     vamp = model()
-    prior = VampPrior(INPUTS).made_of(vamp.posterior)
+    prior: Any = VampPrior(INPUTS).made_of(vamp.posterior)
     parts = LatentVariableModel(prior=prior, likelihood=vamp.likelihood, posterior=vamp.posterior)
     weights = [m.log_weight(jax.random.key(3), X) for m in (vamp, parts)]
     np.testing.assert_allclose(weights[0], weights[1], rtol=1e-6)

@@ -7,7 +7,7 @@ probability below 1e-4.
 
 import importlib
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -39,10 +39,10 @@ class Normal:
     def __init__(self, dim, scale):
         self.dim, self.scale = dim, scale
 
-    def sample(self, key):
+    def sample(self, key, cond=None):
         return self.scale * jax.random.normal(key, (self.dim,))
 
-    def log_prob(self, x):
+    def log_prob(self, x, cond=None):
         return jnp.sum(norm.logpdf(x, 0.0, self.scale))
 
 
@@ -372,7 +372,7 @@ def test_a_proposal_without_density_is_refused():
             return jnp.zeros(2)
 
     with pytest.raises(TypeError, match="Sampler cannot propose: a weight needs"):
-        importance.draw(jax.random.key(0), log_u1, Sampler(), num_samples=2)
+        importance.draw(jax.random.key(0), log_u1, cast(Any, Sampler()), num_samples=2)
     with pytest.raises(TypeError, match="Sampler cannot propose: it has no log_prob"):
         independent.build(log_u1, Sampler())
 

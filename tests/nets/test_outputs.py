@@ -23,6 +23,7 @@ def test_a_part_tells_its_network_how_many_numbers_it_needs(name):
     rngs = nnx.Rngs(0)
     network = build(rngs)
     shape, cond = outputs.out_shape(network), jnp.ones(in_shape)
+    assert shape is not None
     assert network(cond).shape == shape
     part = Normal(network)
     assert part.network(cond).shape == (*shape, 2)

@@ -46,8 +46,8 @@ def draw(key: Key[Array, ""], spec: Noise) -> Noise:
     """Noise of one transition."""
     first = jnp.zeros(1, jnp.uint32)
     drawn = at(block(threefry.stream(key), first, first, spec), spec, jnp.int32(0))
-    one = jax.tree.map(lambda a: a[0], (drawn.normal, drawn.uniform))
-    return Noise(*one, drawn.shared)
+    first_of = lambda tree: jax.tree.map(lambda a: a[0], tree)
+    return Noise(first_of(drawn.normal), first_of(drawn.uniform), drawn.shared)
 
 
 def block(

@@ -111,7 +111,7 @@ def test_estimators_that_take_log_q_apart_are_refused(name, estimator):
         ("rejecting of auxiliary", objectives.elbo(), "Rejecting cannot be .*: chance decides"),
         ("rejecting", objectives.iwae(2), "Rejecting cannot be .* mean of log-weights alone"),
         ("resampled", objectives.elbo(rate=Rate(beta=0.5)), "Resampled cannot .* as a whole"),
-        ("resampled", objectives.autoencoding.reconstruction(), "Resampled cannot .* as a whole"),
+        ("resampled", objectives.reconstruction(), "Resampled cannot .* as a whole"),
     ],
 )
 def test_what_no_gradient_is_unbiased_for_is_refused(name, term, message):
