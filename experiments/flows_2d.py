@@ -117,9 +117,15 @@ def variant(
 ) -> study.Variant:
     steps = config.energy_steps if "layers" in row else config.steps
     optimizer = optax.chain(optax.clip(10.0), optax.adam(config.falling(steps)))
-    plan = config.plan(steps, reports=20, checkpoint_every=steps)
-    team = [Player(loss=loss, optimizer=optimizer)]
-    return study.Variant(name=name, row=row, players=team, data=data, plan=plan, **more)
+    return study.Variant(
+        name=name,
+        row=row,
+        players=[Player(loss=loss, optimizer=optimizer)],
+        data=data,
+        plan=config.plan(steps, reports=20),
+        checkpoint_every=steps,
+        **more,
+    )
 
 
 def of_energies(config: Config, flow: str, count: int) -> study.Variant:

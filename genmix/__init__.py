@@ -46,7 +46,7 @@ from genmix.families import (
     transformed,
 )
 from genmix.objectives.term import Term
-from genmix.training import Game, Plan, Player, fit
+from genmix.training import Game, Plan, Player, Run, fit
 
 __all__ = [
     "Autoencoder",
@@ -69,6 +69,7 @@ __all__ = [
     "Plan",
     "Player",
     "RestrictedBoltzmann",
+    "Run",
     "StandardNormal",
     "Term",
     "VampPrior",

@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from genmix import objectives, processes, sharding
 from genmix.evaluation.likelihood import log_likelihood
 from genmix.nets import state
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Plan, Player, Run, Validation, fit
 from tests.sharded_program import BITS, vae
 
 
@@ -33,13 +33,11 @@ def play(directory, num_rounds, resume=False, scatter_from=None):
         batch_size=16,
         rounds_per_call=5,
         validation=Validation(lambda model: -nll(model), every=5),
-        directory=directory,
-        resume=resume,
         scatter_from=scatter_from,
-        label=None,
     )
+    run = Run(directory=directory, resume=resume, label=None)
     player = Player(loss=objectives.iwae(4), optimizer=optax.adam(1e-2))
-    result = fit(jax.random.key(0), vae(), [player], BITS, plan)
+    result = fit(jax.random.key(0), vae(), [player], BITS, plan, run)
     parameters = state.variables(result.state.model, nnx.Param).values()
     values = multihost_utils.process_allgather(list(parameters), tiled=True)
     return {

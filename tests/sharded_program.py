@@ -17,7 +17,7 @@ from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNorm
 from genmix.families import weigh as weighing
 from genmix.nets import MLP, state
 from genmix.objectives import Term
-from genmix.training import Game, Plan, Player, compile_rounds, fit, start
+from genmix.training import Game, Plan, Player, Run, compile_rounds, fit, start
 
 BITS = (np.random.default_rng(1).random((64, 12)) < 0.4).astype(np.float32)
 
@@ -101,8 +101,8 @@ def play(name):
 def play_scattered():
     """The game "iwae" by `fit`, in two calls, its larger arrays split over the devices."""
     model, players = GAMES["iwae"]()
-    plan = Plan(num_rounds=10, batch_size=16, rounds_per_call=5, scatter_from=100, label=None)
-    result = fit(jax.random.key(0), model, players, BITS, plan)
+    plan = Plan(num_rounds=10, batch_size=16, rounds_per_call=5, scatter_from=100)
+    result = fit(jax.random.key(0), model, players, BITS, plan, Run(label=None))
     return {
         "parameters": parameters(result.model),
         "bytes_on_a_device": bytes_on_a_device(result.state),

@@ -32,7 +32,7 @@ from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale
 from genmix.runs import command_line, run_directory
 from genmix.runs.checkpoints import Checkpoints
 from genmix.runs.run_log import RunLog, read_metrics
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Plan, Player, Run, Validation, fit
 
 X = np.zeros((10, 8), np.float32)
 ADAM = optax.adam(1e-3)
@@ -82,11 +82,11 @@ def player(**others):
 
 
 def plan(**others):
-    return Plan(**{"num_rounds": 2, "batch_size": 4, "rounds_per_call": 1, "label": None} | others)
+    return Plan(**{"num_rounds": 2, "batch_size": 4, "rounds_per_call": 1, **others})
 
 
 def play(*players, model=None, x=X, **others):
-    return fit(key(), model or parts(), players or [player()], x, plan(**others))
+    return fit(key(), model or parts(), players or [player()], x, plan(**others), Run(label=None))
 
 
 def stream(source: Any = X, **others):
@@ -121,7 +121,7 @@ IN_PYTHON = {
         "validation.patience must be at least 1, got 0.",
     ),
     "no checkpoints": (
-        lambda tmp: plan(checkpoint_every=0),
+        lambda tmp: Run(checkpoint_every=0),
         "checkpoint_every must be at least 1, got 0.",
     ),
     # networks
@@ -307,7 +307,7 @@ IN_PYTHON = {
         "average_decay must be in [0, 1), got 1.0.",
     ),
     "a resumption of nothing": (
-        lambda tmp: plan(resume=True),
+        lambda tmp: Run(resume=True),
         "resume needs the directory of the run to go on with.",
     ),
     "a validation between two reports": (

@@ -11,7 +11,7 @@ from genmix import evaluation, examples
 from genmix.evaluation import classifier, clustering
 from genmix.families import StandardNormal
 from genmix.objectives import Term
-from genmix.training import Plan, Player, fit, rounds
+from genmix.training import Plan, Player, Run, fit, rounds
 
 IMAGES, LABELS = np.zeros((10, 2), np.float32), np.arange(4)
 
@@ -32,8 +32,8 @@ PLAYER = Player(loss=Term(mean_of_labels), optimizer=optax.sgd(0.1))
 
 
 def train(data, **options):
-    plan = Plan(num_rounds=2, batch_size=10, rounds_per_call=1, label=None, **options)
-    return fit(jax.random.key(0), Location(), [PLAYER], data, plan)
+    plan = Plan(num_rounds=2, batch_size=10, rounds_per_call=1, **options)
+    return fit(jax.random.key(0), Location(), [PLAYER], data, plan, Run(label=None))
 
 
 def test_pairs_are_those_of_the_data():

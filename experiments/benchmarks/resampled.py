@@ -25,7 +25,7 @@ from genmix.evaluation import pictures
 from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP
 from genmix.runs import command_line, run_directory
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 
 ESTIMATORS = {
     "plain": bounds.reparameterized,
@@ -81,11 +81,11 @@ def train(config: Config, dataset: Dataset, name: str, steps: int) -> Any:
         batch_size=config.batch_size,
         transform=data.binarize if dataset.binarization == "dynamic" else None,
         rounds_per_call=max(steps // REPORTS, 1),
-        label=f"{name}, {steps} steps",
     )
     player = Player(loss=loss, optimizer=optax.adam(learning_rate))
     key = jax.random.key(config.seed)
-    return fit(key, build(dataset, config.seed), [player], dataset.train, plan)
+    run = Run(label=f"{name}, {steps} steps")
+    return fit(key, build(dataset, config.seed), [player], dataset.train, plan, run)
 
 
 def steps_in(config: Config, dataset: Dataset, name: str, seconds: float) -> int:

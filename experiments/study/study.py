@@ -18,7 +18,7 @@ from genmix import processes, sharding
 from genmix.evaluation import pictures
 from genmix.runs import run_directory
 from genmix.runs.progress import Progress
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 from genmix.training.fit import History
 
 
@@ -30,6 +30,7 @@ class Variant:
         name: of its progress bar, and of its folder unless that is given.
         row: what its row begins with.
         plan: it, or a function of the variant's directory to it.
+        checkpoint_every: rounds between two checkpoints, if not as `Run` has it.
         folder: inside the run's directory; "" is that directory itself.
     """
 
@@ -40,6 +41,7 @@ class Variant:
     data: PyTree
     plan: Plan | Callable[[Path], Plan]
     folder: str | None = None
+    checkpoint_every: int | None = None
     timed = "train_seconds"
 
     def planned(self, directory: Path = Path()) -> Plan:
@@ -51,11 +53,11 @@ class Variant:
 
     def run(self, config: Settings, directory: Path) -> tuple[Any, History, float]:
         """Train it, or go on with its training: the model, its history, and the seconds."""
-        logged: dict[str, Any] = {"directory": directory, "label": self.name}
+        run = Run(directory=directory, label=self.name, checkpoint_every=self.checkpoint_every)
         if isinstance(config, Resumable):
-            logged |= {"resume": config.resume, "debug": config.debug}
-        plan = dataclasses.replace(self.planned(directory), **logged)
-        fitted = fit(config.key, self.build(), self.players, self.data, plan)
+            run = dataclasses.replace(run, resume=config.resume, debug=config.debug)
+        plan = self.planned(directory)
+        fitted = fit(config.key, self.build(), self.players, self.data, plan, run)
         return fitted.model, fitted.history, fitted.seconds
 
 

@@ -14,7 +14,7 @@ from genmix import examples
 from genmix.nets import ConvEncoder
 from genmix.objectives import Term
 from genmix.runs import run_directory
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 
 
 class Classifier(nnx.Module):
@@ -89,13 +89,15 @@ def train(
         batch_size=min(batch_size, len(images)),
         transform=_shifted,
         rounds_per_call=max(num_steps // 5, 1),
-        checkpoint_every=num_steps,
+    )
+    run = Run(
         directory=directory,
+        checkpoint_every=num_steps,
         resume=directory is not None,
         label="classifier",
     )
     player = Player(loss=Term(_cross_entropy), optimizer=optax.adam(learning_rate))
-    return fit(fit_key, model, [player], (images, labels), plan).model
+    return fit(fit_key, model, [player], (images, labels), plan, run).model
 
 
 def accuracy(

@@ -1,10 +1,12 @@
 """The game: players move in turn, round after round; one loop trains everything."""
 
 from genmix.training import layerwise
-from genmix.training.fit import Fit, Plan, Validation, fit
+from genmix.training.fit import Fit, fit
 from genmix.training.game import Game
+from genmix.training.plan import Plan, Validation
 from genmix.training.player import Player
 from genmix.training.rounds import GameState, averaged_model, compile_rounds, start
+from genmix.training.run import Run
 
 __all__ = [
     "Fit",
@@ -12,6 +14,7 @@ __all__ = [
     "GameState",
     "Plan",
     "Player",
+    "Run",
     "Validation",
     "averaged_model",
     "compile_rounds",

@@ -8,6 +8,16 @@ import jax.numpy as jnp
 from genmix.training.player import Player
 
 
+def require_count(name: str, value: int | None) -> None:
+    """Refuse a number of rounds, examples or elements below one; None is none given.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if value is not None and value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}.")
+
+
 def require(key: Any, players: Any, data: Any) -> None:
     """Refuse what is no key, no players or no data.
 

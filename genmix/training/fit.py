@@ -7,7 +7,7 @@ import math
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,25 +22,12 @@ from genmix.runs.interruption import Interrupted, Interruption
 from genmix.runs.progress import Progress
 from genmix.runs.run_log import RunLog, read_metrics
 from genmix.training import arguments, feed, finite, rounds
+from genmix.training.plan import Plan
 from genmix.training.player import Player
-from genmix.training.rounds import GameState, Transform
+from genmix.training.rounds import GameState
+from genmix.training.run import Run
 
 History = dict[str, tuple[np.ndarray, np.ndarray]]
-
-
-class Validation(NamedTuple):
-    """When to look at held-out data, and when to stop for it.
-
-    Attributes:
-        score: model -> a number, higher is better, such as a bound on validation data.
-        every: rounds between two looks.
-        patience: looks without improvement after which training stops; never if None. A score
-            that is NaN is no improvement, and a warning tells of it.
-    """
-
-    score: Callable[[Any], float]
-    every: int
-    patience: int | None = None
 
 
 class Fit(NamedTuple):
@@ -52,68 +39,6 @@ class Fit(NamedTuple):
     seconds: float  # spent in rounds, compilation apart
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long to train, and what to keep of it.
-
-    Attributes:
-        num_rounds: rounds in all, those before a resumption included.
-        batch_size: examples of each batch.
-        transform: (key, batch) -> batch, applied to each batch, such as a new binarization; for a
-            `Dataset` its own by default.
-        average_decay: keep a moving average of the parameters with this decay a round.
-        scatter_from: split parameters and optimizer states of at least so many elements over the
-            "data" axis of the mesh in use; without it every device holds all of them.
-        rounds_per_call: rounds between two reports, fused into one compiled call.
-        validation: held-out score; without one nothing is held out.
-        directory: where metrics.jsonl, TensorBoard events and checkpoints go; nowhere if None.
-        checkpoint_every: rounds between two checkpoints; by default those of `validation`, or a
-            tenth of `num_rounds`. The best by validation and the last round are always kept.
-        resume: go on from the latest checkpoint of `directory`, bit for bit, if there is one.
-        label: what the progress bar is called; no bar if None.
-        debug: if a number is not finite, play that round again under `checkify`, to name the
-            operation and its line of source. It costs nothing until then.
-    """
-
-    num_rounds: int
-    batch_size: int
-    transform: Transform | None = None
-    average_decay: float | None = None
-    scatter_from: int | None = None
-    rounds_per_call: int = 100
-    validation: Validation | None = None
-    directory: str | Path | None = None
-    checkpoint_every: int | None = None
-    resume: bool = False
-    label: str | None = "training"
-    debug: bool = False
-
-    def __post_init__(self):
-        counts = ("num_rounds", "batch_size", "rounds_per_call", "checkpoint_every", "scatter_from")
-        values = {name: getattr(self, name) for name in counts}
-        if self.validation is not None:
-            values["validation.every"] = self.validation.every
-            values["validation.patience"] = self.validation.patience
-        for name, value in values.items():
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        if self.average_decay is not None and not 0 <= self.average_decay < 1:
-            raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}.")
-        if self.validation is not None and self.validation.every % self.rounds_per_call:
-            raise ValueError(
-                f"validation.every, {self.validation.every}, must be a multiple of "
-                f"rounds_per_call, {self.rounds_per_call}."
-            )
-        if self.resume and self.directory is None:
-            raise ValueError("resume needs the directory of the run to go on with.")
-
-    def keeps(self, done: int, before: int) -> bool:
-        """Whether a checkpoint falls due after round `before`, up to round `done`."""
-        default = self.validation.every if self.validation else max(self.num_rounds // 10, 1)
-        every = self.checkpoint_every or default
-        return done // every > before // every
-
-
 class _Best(NamedTuple):
     """The best validated model so far."""
 
@@ -123,7 +48,12 @@ class _Best(NamedTuple):
 
 
 def fit(
-    key: Key[Array, ""], model: Any, players: Sequence[Player], data: PyTree, plan: Plan
+    key: Key[Array, ""],
+    model: Any,
+    players: Sequence[Player],
+    data: PyTree,
+    plan: Plan,
+    run: Run | None = None,
 ) -> Fit:
     """Train a model, or several that play against each other.
 
@@ -139,6 +69,7 @@ def fit(
         data: arrays with the examples along the first axis, which go to the device as a whole; or
             a stream (`genmix.data.stream.Stream`), whose position is kept with the checkpoints; or
             a `Dataset`, whose training images are used, under its own transform if `plan` has none.
+        run: where it is logged; a progress bar and nothing on the disk if not given.
 
     Raises:
         FloatingPointError: if a loss is not finite, or a gradient made the state so; it names the
@@ -149,6 +80,7 @@ def fit(
         ValueError: if the arguments make no sense together; it says how.
     """
     arguments.require(key, players, data)
+    run = run or Run()
     if isinstance(data, feed.TrainingSet):
         plan = dataclasses.replace(plan, transform=plan.transform or data.transform)
         data = data.train
@@ -156,27 +88,28 @@ def fit(
     state = sharding.replicated(state)
     if plan.scatter_from is not None:
         state = sharding.scattered(state, min_size=plan.scatter_from)
-    run = _Run(players, plan, state, _feed(data, players, plan))
+    training = _Training(players, plan, run, state, _feed(data, players, plan))
     interruption = Interruption()
     with contextlib.ExitStack() as stack:
-        stack.callback(run.feed.close)
-        if plan.directory is not None:
+        stack.callback(training.feed.close)
+        if run.directory is not None:
             stack.enter_context(interruption)
-            run.open(Path(plan.directory), stack)
-        if plan.label is not None and jax.process_index() == 0:
-            bar = Progress(plan.label, total=plan.num_rounds, done=run.done)
-            run.bar = stack.enter_context(bar)
-        while not (signum := processes.largest(interruption.signum or 0)) and not run.is_over():
-            run.play()
-        run.keep()
+            training.open(Path(run.directory), stack)
+        if run.label is not None and jax.process_index() == 0:
+            bar = Progress(run.label, total=plan.num_rounds, done=training.done)
+            training.bar = stack.enter_context(bar)
+        is_over = training.is_over
+        while not (signum := processes.largest(interruption.signum or 0)) and not is_over():
+            training.play()
+        training.keep()
     if signum:
         name = signal.Signals(signum).name
         raise Interrupted(
-            f"stopped by {name} after round {run.done} of {plan.num_rounds}, which is saved in "
-            f"{plan.directory}: --resume with the same --out goes on from there",
+            f"stopped by {name} after round {training.done} of {plan.num_rounds}, which is saved "
+            f"in {run.directory}: --resume with the same --out goes on from there",
             signum,
         )
-    return run.result()
+    return training.result()
 
 
 def _feed(data: PyTree, players: Sequence[Player], plan: Plan) -> feed.InMemory | feed.Streamed:
@@ -186,8 +119,8 @@ def _feed(data: PyTree, players: Sequence[Player], plan: Plan) -> feed.InMemory 
     return feed.Streamed(data, batch_size=plan.batch_size, batches_per_round=batches_per_round)
 
 
-class _Run:
-    """One training run between two reports."""
+class _Training:
+    """A training between two reports."""
 
     log: RunLog | None = None
     checkpoints: Checkpoints | None = None
@@ -197,10 +130,12 @@ class _Run:
         self,
         players: Sequence[Player],
         plan: Plan,
+        run: Run,
         state: GameState,
         feed: feed.InMemory | feed.Streamed,
     ):
-        self.players, self.plan, self.state, self.feed = players, plan, state, feed
+        self.players, self.plan, self.run = players, plan, run
+        self.state, self.feed = state, feed
         self.done, self.best, self.seconds = 0, _Best(), 0.0
         self.history: dict[str, tuple[list[int], list[float]]] = {}
         # An optimizer may begin with an infinity, as the smallest loss so far.
@@ -224,10 +159,10 @@ class _Run:
         if is_first_host:
             stack.enter_context(run_directory.locked(directory))
         self.checkpoints = stack.enter_context(Checkpoints(directory / "checkpoints"))
-        if self.plan.resume and self.checkpoints.latest_step() is not None:
+        if self.run.resume and self.checkpoints.latest_step() is not None:
             self._resume(self.checkpoints, directory)
         if is_first_host:
-            resume_step = self.done if self.plan.resume else None
+            resume_step = self.done if self.run.resume else None
             self.log = stack.enter_context(RunLog(directory, resume_step=resume_step))
 
     def _resume(self, checkpoints: Checkpoints, directory: Path) -> None:
@@ -266,7 +201,7 @@ class _Run:
 
     def play(self) -> None:
         """Play the rounds up to the next report, and report them."""
-        plan, before = self.plan, self.done
+        before = self.done
         num_rounds = self._rounds_until_report(before)
         data = self.feed.take(num_rounds)
         program = self._program(num_rounds, data)
@@ -283,13 +218,20 @@ class _Run:
         score = self._validate(means)
         self._report(means)
         is_best = score is not None and self.best.round == self.done
-        if self.checkpoints is not None and (is_best or plan.keeps(self.done, before)):
+        if self.checkpoints is not None and (is_best or self._keeps(before)):
             self.checkpoints.save(self.done, (self.state, self.feed.position()), score=score)
 
     def keep(self) -> None:
         """Save the last round, if that has not been done."""
         if self.checkpoints is not None and self.checkpoints.latest_step() != self.done:
             self.checkpoints.save(self.done, (self.state, self.feed.position()))
+
+    def _keeps(self, before: int) -> bool:
+        """Whether a checkpoint falls due after round `before`, up to the one that is done."""
+        plan = self.plan
+        default = plan.validation.every if plan.validation else max(plan.num_rounds // 10, 1)
+        every = self.run.checkpoint_every or default
+        return self.done // every > before // every
 
     def _rounds_until_report(self, done: int) -> int:
         plan = self.plan
@@ -316,7 +258,7 @@ class _Run:
         replay = finite.Replay(self._compile, self.players, self.state, data, self.done)
         what = replay.explanation(metrics, leaves)
         hint = "set debug=True (--resume --debug) to learn which operation makes it so"
-        operation = f"the operation: {replay.operation()}" if self.plan.debug else hint
+        operation = f"the operation: {replay.operation()}" if self.run.debug else hint
         kept = "" if self.checkpoints is None else ", and the checkpoints before it are kept"
         raise FloatingPointError(
             f"{what}; training stops here{kept}. Lower the learning rate or clip the gradient "

@@ -160,11 +160,11 @@ def test_figures_that_are_not_finite_are_null_with_the_reason(tmp_path):
 
 @pytest.mark.parametrize("resume", [False, True])
 def test_each_variant_goes_on_where_its_run_does(tmp_path, monkeypatch, resume):
-    plans = []
+    runs = []
 
-    def fit(key, model, players, data, plan):
-        plans.append((plan.resume, plan.directory, plan.label))
-        return real(key, model, players, data, plan)
+    def fit(key, model, players, data, plan, run_):
+        runs.append((run_.resume, run_.directory, run_.label))
+        return real(key, model, players, data, plan, run_)
 
     real = mechanism.fit
     if resume:
@@ -172,7 +172,7 @@ def test_each_variant_goes_on_where_its_run_does(tmp_path, monkeypatch, resume):
     monkeypatch.setattr(mechanism, "fit", fit)
     run(tmp_path / "run", settings={"resume": resume})
     names = {"slope-1": "slope 1", "slope-2": "slope 2"}
-    assert plans == [(resume, tmp_path / "run" / folder, name) for folder, name in names.items()]
+    assert runs == [(resume, tmp_path / "run" / folder, name) for folder, name in names.items()]
 
 
 def test_a_resumed_run_ends_with_the_same_rows(tmp_path):

@@ -17,7 +17,7 @@ from genmix.families import GaussianMixture, LatentVariableModel, Normal, Standa
 from genmix.families.flow import Flow, FlowDensity, FlowPosterior, SampledFlow, transformed
 from genmix.nets import MLP
 from genmix.nets.made import MADE
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 from tests.bijectors.table import perturbed
 
 RADIAL = perturbed(bij.Radial(3, rngs=nnx.Rngs(0)), 1.0)
@@ -283,8 +283,8 @@ def test_what_was_initialized_from_data_survives_a_cut(tmp_path):
     player = Player(loss=loss, optimizer=optax.adam(0.01))
 
     def train(flow, **plan):
-        plan = Plan(batch_size=8, rounds_per_call=5, label=None, **plan)
-        return fit(jax.random.key(0), flow, [player], data, plan).model
+        plan = Plan(batch_size=8, rounds_per_call=5, **plan)
+        return fit(jax.random.key(0), flow, [player], data, plan, Run(label=None)).model
 
     whole = train(start(data), num_rounds=20)
     train(start(data), num_rounds=10, directory=tmp_path)

@@ -12,7 +12,7 @@ from flax import nnx
 from genmix import bounds, objectives
 from genmix.evaluation import latents
 from genmix.families import LatentVariableModel, StandardNormal
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 
 DIM = 2
 
@@ -82,9 +82,9 @@ def as_it_is(x):
 def test_training_names_the_part_and_the_method(parts, message, term):
     """Four entries and four particles would have broadcast to a loss that looks right."""
     player = Player(loss=term, optimizer=optax.adam(1e-3))
-    plan = Plan(num_rounds=1, batch_size=4, label=None)
+    plan = Plan(num_rounds=1, batch_size=4)
     with pytest.raises(ValueError, match=message):
-        fit(jax.random.key(0), model(**parts), [player], jnp.ones((8, 4)), plan)
+        fit(jax.random.key(0), model(**parts), [player], jnp.ones((8, 4)), plan, Run(label=None))
 
 
 class Pair(nnx.Module):

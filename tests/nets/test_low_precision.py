@@ -8,7 +8,7 @@ from flax import nnx
 from genmix import data, evaluation, objectives
 from genmix.families import Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, LowPrecision, state
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 
 
 def test_products_are_taken_in_bfloat16_and_what_goes_in_and_out_is_float32():
@@ -46,8 +46,9 @@ def test_training_reaches_the_same_likelihood():
             posterior=Normal(wrap(MLP((8, 8, 1), (50,), 8, rngs=rngs))),
         )
         player = Player(loss=objectives.iwae(5), optimizer=optax.adam(3e-3))
-        plan = Plan(num_rounds=3000, batch_size=50, transform=data.binarize, label=None)
-        model = fit(jax.random.key(0), model, [player], digits.train, plan).model
+        plan = Plan(num_rounds=3000, batch_size=50, transform=data.binarize)
+        run = Run(label=None)
+        model = fit(jax.random.key(0), model, [player], digits.train, plan, run).model
         key = jax.random.key(1)
         return evaluation.log_likelihood(key, model, digits.test, num_particles=500).nll
 

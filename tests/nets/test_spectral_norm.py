@@ -9,7 +9,7 @@ from genmix import objectives
 from genmix.divergences import gan
 from genmix.families import Implicit, StandardNormal
 from genmix.nets import MLP, DCGANCritic, SpectralNorm, spectrally_normalized, state
-from genmix.training import Game, Plan, Player, fit
+from genmix.training import Game, Plan, Player, Run, fit
 
 
 def iterated(network, num_steps=100):
@@ -74,10 +74,10 @@ def test_the_iteration_survives_checkpoint_and_resume(tmp_path):
     x = 3 + jax.random.normal(jax.random.key(0), (32, 2))
 
     def run(num_rounds, name, **options):
-        plan = Plan(
-            num_rounds=num_rounds, batch_size=8, directory=tmp_path / name, label=None, **options
-        )
-        return state.batch_statistics(fit(jax.random.key(0), game, [player], x, plan).model)
+        plan = Plan(num_rounds=num_rounds, batch_size=8)
+        logged = Run(directory=tmp_path / name, label=None, **options)
+        fitted = fit(jax.random.key(0), game, [player], x, plan, logged)
+        return state.batch_statistics(fitted.model)
 
     whole = run(4, "whole")
     half = run(2, "parts")

@@ -27,7 +27,7 @@ from genmix.nets import state as net_state
 from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.runs.checkpoints import Checkpoints
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Plan, Player, Run, Validation, fit
 
 DATA = np.random.default_rng(0).normal(2.0, 1.0, (64, 3)).astype(np.float32)
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
@@ -87,12 +87,9 @@ def main(config: Config) -> None:
         rounds_per_call=5,
         average_decay=0.9,
         validation=Validation(validate, every=10, patience=config.patience),
-        checkpoint_every=20,
-        directory=config.out,
-        resume=config.resume,
-        label=None,
     )
-    result = fit(jax.random.key(0), Location(), [player], DATA, plan)
+    run = Run(directory=config.out, checkpoint_every=20, resume=config.resume, label=None)
+    result = fit(jax.random.key(0), Location(), [player], DATA, plan, run)
     leaves = [
         *jax.tree.leaves(result.state),
         *net_state.variables(result.model, nnx.Param).values(),

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,7 @@ from genmix.objectives import Term
 from genmix.runs import run_directory, run_log
 from genmix.runs.checkpoints import Checkpoints
 from genmix.runs.interruption import Interrupted, Interruption
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Plan, Player, Run, Validation, fit
 
 PROGRAM = Path(__file__).with_name("killed_program.py")
 DATA = np.random.default_rng(0).normal(2.0, 1.0, (64, 1)).astype(np.float32)
@@ -209,10 +210,10 @@ def player(loss=squared_error, optimizer=None, **options):
     return Player(loss=term, optimizer=optimizer or optax.adam(0.05), **options)
 
 
-def train(directory, players=None, model=None, **plan):
-    settings = {"num_rounds": 40, "batch_size": 8, "rounds_per_call": 10, "checkpoint_every": 10}
-    plan = Plan(**{**settings, "label": None, "directory": directory, **plan})
-    return fit(jax.random.key(0), model or Location(), players or [player()], DATA, plan)
+def train(directory, players=None, model=None, *, resume=False, debug=False, **plan):
+    plan = Plan(**{"num_rounds": 40, "batch_size": 8, "rounds_per_call": 10, **plan})
+    run = Run(directory=directory, checkpoint_every=10, resume=resume, debug=debug, label=None)
+    return fit(jax.random.key(0), model or Location(), players or [player()], DATA, plan, run)
 
 
 def saved(directory: Path) -> list[int]:
@@ -543,7 +544,7 @@ def peak(model):
 
 def test_after_damage_to_the_latest_checkpoint_the_run_ends_as_the_undisturbed_one(tmp_path):
     """The log is ahead of the checkpoint that is used, and the damaged one is the best."""
-    options = {"validation": Validation(peak, every=10)}
+    options: dict[str, Any] = {"validation": Validation(peak, every=10)}
     whole = train(tmp_path / "whole", **options)
     assert int(np.argmax(whole.history["validation"][1])) == 1
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
@@ -561,7 +562,7 @@ def test_after_damage_to_the_latest_checkpoint_the_run_ends_as_the_undisturbed_o
 
 
 def test_if_the_best_is_damaged_the_next_best_takes_its_place_with_a_warning(tmp_path):
-    options = {"validation": Validation(peak, every=10)}
+    options: dict[str, Any] = {"validation": Validation(peak, every=10)}
     train(tmp_path, **options)
     assert saved(tmp_path) == [20, 30, 40]
     damage(tmp_path, 20)
@@ -573,7 +574,7 @@ def test_if_the_best_is_damaged_the_next_best_takes_its_place_with_a_warning(tmp
 
 
 def test_if_no_validated_model_is_left_patience_still_counts_from_the_best(tmp_path):
-    options = {"validation": Validation(peak, every=20, patience=1), "checkpoint_every": 10}
+    options: dict[str, Any] = {"validation": Validation(peak, every=20, patience=1)}
     train(tmp_path, num_rounds=30, **options)
     assert saved(tmp_path) == [20, 30]
     damage(tmp_path, 20)

@@ -9,7 +9,7 @@ from genmix.families import Bernoulli
 from genmix.nets import MLP
 from genmix.objectives import Term
 from genmix.runs import memory
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 
 
 @pytest.mark.parametrize(
@@ -40,12 +40,12 @@ def many(model, key, batch, carry):
 
 
 PLAYER = Player(loss=Term(many), optimizer=optax.sgd(0.1))
-PLAN = Plan(num_rounds=1, batch_size=2, label=None)
+PLAN = Plan(num_rounds=1, batch_size=2)
 
 
 def test_rounds_that_do_not_fit_are_refused_before_they_run():
     with pytest.raises(MemoryError, match=r"a call of 1 rounds would take \d+ TB of memory, and"):
-        fit(jax.random.key(0), Location(), [PLAYER], jnp.zeros((4, 1)), PLAN)
+        fit(jax.random.key(0), Location(), [PLAYER], jnp.zeros((4, 1)), PLAN, Run(label=None))
 
 
 def test_a_network_that_does_not_fit_is_refused_before_it_is_made():

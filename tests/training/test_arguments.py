@@ -9,7 +9,7 @@ from flax import nnx
 
 from genmix import data
 from genmix.objectives import Term
-from genmix.training import Plan, Player, arguments, fit
+from genmix.training import Plan, Player, Run, arguments, fit
 
 
 class Mean(nnx.Module):
@@ -29,8 +29,9 @@ PLAYER = Player(loss=Term(loss), optimizer=optax.sgd(0.1))
     ("transform", "expected"), [(None, 1.0), (lambda key, x: x + 2.0, 0.0)], ids=["own", "plan's"]
 )
 def test_a_data_set_is_trained_on_under_its_transform(transform, expected):
-    plan = Plan(num_rounds=2, batch_size=8, transform=transform, label=None)
-    history = fit(jax.random.key(0), Mean(), [PLAYER], data.load("digits"), plan).history
+    plan = Plan(num_rounds=2, batch_size=8, transform=transform)
+    digits, run = data.load("digits"), Run(label=None)
+    history = fit(jax.random.key(0), Mean(), [PLAYER], digits, plan, run).history
     np.testing.assert_array_equal(history["bits"][1], expected)
 
 

@@ -7,7 +7,7 @@ from flax import nnx
 
 from genmix.data.stream import Stream
 from genmix.objectives import Term
-from genmix.training import Plan, Player, fit
+from genmix.training import Plan, Player, Run, fit
 from tests.training.test_fit import raw_leaves
 
 IMAGES = np.arange(60, dtype=np.uint8).reshape(20, 3)
@@ -29,10 +29,15 @@ def player(name: str, steps: int = 1) -> Player:
     return Player(name=name, loss=Term(loss), optimizer=optax.adam(0.1), owns=(name,), steps=steps)
 
 
-def train(data, players=(("loc", 1),), **plan):
-    settings = {"num_rounds": 22, "batch_size": 6, "rounds_per_call": 5, "label": None, **plan}
+def train(data, players=(("loc", 1),), run=None, **plan):
+    settings = {"num_rounds": 22, "batch_size": 6, "rounds_per_call": 5, **plan}
     players = [player(name, steps) for name, steps in players]
-    return fit(jax.random.key(0), Location(), players, data, Plan(**settings))
+    run = run or Run(label=None)
+    return fit(jax.random.key(0), Location(), players, data, Plan(**settings), run)
+
+
+def logged(directory, **options):
+    return Run(directory=directory, checkpoint_every=7, label=None, **options)
 
 
 def stream(**options) -> Stream:
@@ -57,18 +62,18 @@ def test_each_step_of_each_player_has_a_batch_of_its_own():
 
 @pytest.mark.parametrize("rounds_per_call", [5, 7])
 def test_a_resumed_run_is_the_undisturbed_one_bit_for_bit(tmp_path, rounds_per_call):
-    options = {"rounds_per_call": rounds_per_call, "checkpoint_every": 7}
-    whole = train(stream(), directory=tmp_path / "whole", **options)
-    train(stream(), directory=tmp_path / "cut", num_rounds=9, **options)
-    resumed = train(stream(), directory=tmp_path / "cut", resume=True, **options)
+    options = {"rounds_per_call": rounds_per_call}
+    whole = train(stream(), run=logged(tmp_path / "whole"), **options)
+    train(stream(), run=logged(tmp_path / "cut"), num_rounds=9, **options)
+    resumed = train(stream(), run=logged(tmp_path / "cut", resume=True), **options)
     for a, b in zip(raw_leaves(whole), raw_leaves(resumed), strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_data_that_changed_are_refused_on_resuming(tmp_path):
-    train(stream(), directory=tmp_path, num_rounds=9)
+    train(stream(), run=logged(tmp_path), num_rounds=9)
     with pytest.raises(ValueError, match="its seed is 3, here it is 4"):
-        train(stream(seed=4), directory=tmp_path, resume=True)
+        train(stream(seed=4), run=logged(tmp_path, resume=True))
 
 
 def test_the_stream_and_the_plan_must_agree_on_the_batch():

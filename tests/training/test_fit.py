@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from flax import nnx
 
 from genmix.nets import state
 from genmix.objectives import Term
-from genmix.training import Plan, Player, Validation, fit
+from genmix.training import Plan, Player, Run, Validation, fit
 
 DATA = np.random.default_rng(0).normal(2.0, 1.0, (64, 1)).astype(np.float32)
 
@@ -30,10 +32,13 @@ def player(learning_rate=0.05):
     return Player(loss=loss, optimizer=optax.adam(learning_rate))
 
 
-def train(players=None, model=None, **plan):
-    settings = {"num_rounds": 40, "batch_size": 8, "rounds_per_call": 10, "label": None}
-    plan = Plan(**{**settings, **plan})
-    return fit(jax.random.key(0), model or Location(), players or [player()], DATA, plan)
+def train(players=None, model=None, data: Any = DATA, **options):
+    """By options of the plan, and of the run."""
+    of_run = {field.name for field in dataclasses.fields(Run)} & options.keys()
+    logged = {name: options.pop(name) for name in of_run}
+    run = Run(**{"label": None, **logged})
+    plan = Plan(**{"num_rounds": 40, "batch_size": 8, "rounds_per_call": 10, **options})
+    return fit(jax.random.key(0), model or Location(), players or [player()], data, plan, run)
 
 
 def parameters(result):
@@ -176,14 +181,11 @@ def test_a_second_run_in_the_same_directory_is_refused(tmp_path):
     ],
 )
 def test_a_run_is_resumed_with_its_own_data(tmp_path, data, batch_size, message):
-    plan = {"rounds_per_call": 2, "directory": tmp_path, "label": None}
-    fit_ = lambda data, **options: fit(
-        jax.random.key(0), Location(), [player()], data, Plan(**plan, **options)
-    )
-    first = fit_(DATA, num_rounds=2, batch_size=8)
+    options = {"rounds_per_call": 2, "directory": tmp_path}
+    first = train(num_rounds=2, **options)
     with pytest.raises(ValueError, match=message):
-        fit_(data, num_rounds=4, batch_size=batch_size, resume=True)
-    again = fit_(jnp.asarray(DATA), num_rounds=2, batch_size=8, resume=True)
+        train(data=data, num_rounds=4, batch_size=batch_size, resume=True, **options)
+    again = train(data=jnp.asarray(DATA), num_rounds=2, resume=True, **options)
     np.testing.assert_array_equal(first.model.loc[...], again.model.loc[...])
 
 
