@@ -46,6 +46,7 @@ from genmix.families import (
     transformed,
 )
 from genmix.objectives.term import Term
+from genmix.runs.saved import load, save
 from genmix.training import Game, Plan, Player, Run, fit
 
 __all__ = [
@@ -83,11 +84,13 @@ __all__ = [
     "families",
     "fit",
     "inference",
+    "load",
     "log_weight",
     "mcmc",
     "nets",
     "objectives",
     "runs",
+    "save",
     "training",
     "transformed",
 ]

@@ -254,13 +254,18 @@ def write_json(path: str | Path, obj: Any) -> None:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write a file such that at any moment it is the old one or the whole new one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> None:
+    """Write a file such that at any moment it is the old one or the whole new one."""
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with naming(path), temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with naming(path), temporary.open("wb") as file:
+            file.write(content)
             file.flush()
-            os.fsync(file.fileno())  # else the rename may reach the disk before the text does
+            os.fsync(file.fileno())  # else the rename may reach the disk before the content does
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

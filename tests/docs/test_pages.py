@@ -21,6 +21,7 @@ BLOCK = re.compile(
 PAGES = [
     pytest.param("index.md", marks=pytest.mark.slow),
     "three_ideas.md",
+    "save_and_serve.md",
     pytest.param("write_your_own_part.md", marks=pytest.mark.slow),
     pytest.param("from_a_bound_to_an_experiment.md", marks=pytest.mark.slow),
 ]
@@ -63,8 +64,8 @@ def test_page(name, folder, capsys):
 
 def test_every_block_is_found():
     """A fence that the expression above does not match would be a block that nobody runs."""
-    for page in ("index", "three_ideas", "write_your_own_part", "from_a_bound_to_an_experiment"):
-        text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    for page in (page if isinstance(page, str) else page.values[0] for page in PAGES):
+        text = (DOCS / str(page)).read_text(encoding="utf-8")
         assert len(BLOCK.findall(text)) == text.count("```python")
 
 
