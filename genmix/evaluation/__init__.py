@@ -17,11 +17,14 @@ from genmix.evaluation.bits_per_dim import (
     bits_per_dim_unit_interval,
 )
 from genmix.evaluation.conservative import conservative_log_likelihood
+from genmix.evaluation.copying import copying
 from genmix.evaluation.decomposition import decomposition
 from genmix.evaluation.elbo import Elbo, elbo
-from genmix.evaluation.latents import active_units, activities, rates
+from genmix.evaluation.latents import active_units, activities, encodings, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 from genmix.evaluation.log_partition import LogPartition, log_partition
+from genmix.evaluation.probe import Probe, probe
+from genmix.evaluation.report import Figure, Report, report
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
 from genmix.evaluation.sandwich import Annealing, Bound, Sandwich, sandwich, sandwich_of_simulated
 from genmix.evaluation.standard_error import standard_error
@@ -31,8 +34,11 @@ __all__ = [
     "Annealing",
     "Bound",
     "Elbo",
+    "Figure",
     "LogLikelihood",
     "LogPartition",
+    "Probe",
+    "Report",
     "SampleQuality",
     "Sandwich",
     "active_units",
@@ -44,9 +50,11 @@ __all__ = [
     "classifier",
     "clustering",
     "conservative_log_likelihood",
+    "copying",
     "decomposition",
     "disentanglement",
     "elbo",
+    "encodings",
     "evaluate_samples",
     "gradients",
     "latent_pictures",
@@ -54,7 +62,9 @@ __all__ = [
     "log_partition",
     "parzen",
     "pictures",
+    "probe",
     "rates",
+    "report",
     "sample_quality",
     "sandwich",
     "sandwich_of_simulated",

@@ -36,6 +36,18 @@ def _posterior_means(
     return [(mean, jnp.mean(noise, axis=0)) for mean, noise in per_event]
 
 
+def encodings(
+    key: Key[Array, ""], model: Any, x: Float[ArrayLike, "n ..."], *, num_samples: int = 100
+) -> Float[np.ndarray, "n dim"]:
+    """E_q[z | x] of the layer next to x, as a mean of samples: a representation of each event.
+
+    Raises:
+        TypeError: if the model is no LatentVariableModel.
+        ValueError: if num_samples < 2.
+    """
+    return np.asarray(_layers(key, model, x, num_samples)[0][0])
+
+
 def activities(
     key: Key[Array, ""],
     model: Any,
@@ -58,14 +70,18 @@ def activities(
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
     """
+    layers = _layers(key, model, x, num_samples)
+    return [np.asarray(jnp.var(mean, axis=0, ddof=1) - noise) for mean, noise in layers]
+
+
+def _layers(key: Array, model: Any, x: ArrayLike, num_samples: int) -> list[tuple[Array, Array]]:
     if not isinstance(model, LatentVariableModel):
         raise TypeError(
             f"{type(model).__name__} is no LatentVariableModel, so it has no latents to look at."
         )
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
-    layers = _posterior_means(key, state.evaluating(model), jnp.asarray(x), num_samples)
-    return [np.asarray(jnp.var(mean, axis=0, ddof=1) - noise) for mean, noise in layers]
+    return _posterior_means(key, state.evaluating(model), jnp.asarray(x), num_samples)
 
 
 def active_units(

@@ -25,18 +25,22 @@ class SampleQuality(NamedTuple):
 
     Attributes:
         frechet: distance of `frechet_distance`, 0 at best.
+        frechet_error: its standard error over samples, of `frechet_error`.
         inception_score: of `inception_score`, at most the number of classes.
         mode_score: of `mode_score`, at most the number of classes.
         precision: share of samples that lie among the real events.
         recall: share of real events that lie among the samples.
+        coverage: of `coverage`.
         class_shares: how often each class is the most probable one.
     """
 
     frechet: float
+    frechet_error: float
     inception_score: float
     mode_score: float
     precision: float
     recall: float
+    coverage: float
     class_shares: list[float]
 
 
@@ -76,10 +80,16 @@ def draw(
     key: Key[Array, ""], part: Any, num_samples: int, to_image: Callable[[Array], Array]
 ) -> Array:
     """Images of samples, with networks in evaluation mode."""
+    return sampler(part, to_image)(jax.random.split(key, num_samples))
+
+
+def sampler(
+    part: Any, to_image: Callable[[Array], Array]
+) -> Callable[[Key[Array, " n"]], Float[Array, "n height width channels"]]:
+    """Keys -> images, compiled at the first call; networks are in evaluation mode."""
     quiet = state.evaluating(part)
     one = lambda key: to_image(state.fresh(quiet).sample(key))
-    keys = jax.random.split(key, num_samples)
-    return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))(keys)
+    return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))
 
 
 def of_images(
@@ -104,10 +114,12 @@ def of_images(
     counts = np.bincount(np.argmax(fake, axis=1), minlength=fake.shape[1])
     return SampleQuality(
         frechet=frechet_distance(real_features, fake_features),
+        frechet_error=frechet_error(real_features, fake_features),
         inception_score=inception_score(fake),
         mode_score=mode_score(fake, np.mean(labels, axis=0)),
         precision=precision,
         recall=recall,
+        coverage=coverage(real_features, fake_features),
         class_shares=[float(count / len(fake)) for count in counts],
     )
 
@@ -132,6 +144,18 @@ def frechet_distance(a: Features, b: Features) -> float:
     cross = np.sum(np.sqrt(np.maximum(np.linalg.eigvalsh(root @ second @ root), 0)))
     squares = np.sum((means[0] - means[1]) ** 2)
     return float(squares + np.trace(first) + np.trace(second) - 2 * cross)
+
+
+def frechet_error(real: Features, fake: Features, *, num_groups: int = 10) -> float:
+    """Standard error of the Fréchet distance over fake events, the real ones and networks fixed.
+
+    Each group of fake events is left out in turn. It is not the spread between training runs.
+
+    Source: Efron (1982), The jackknife, section 3 (delete-a-group).
+    """
+    groups = np.arange(len(fake)) % min(num_groups, len(fake))
+    without = [frechet_distance(real, fake[groups != group]) for group in np.unique(groups)]
+    return math.sqrt((len(without) - 1) * float(np.var(without)))
 
 
 def _square_root(matrix: np.ndarray) -> np.ndarray:
@@ -185,6 +209,36 @@ def precision_and_recall(
 
     Source: Kynkäänniemi et al. (2019), arXiv:1904.06991, equation 1.
     """
+    real, fake = _neighbouring(real, fake, num_neighbours)
+    across = _squared_distances(fake, real)
+    precision = np.mean(np.any(across <= _radii(real, num_neighbours)[None, :], axis=1))
+    recall = np.mean(np.any(across <= _radii(fake, num_neighbours)[:, None], axis=0))
+    return float(precision), float(recall)
+
+
+def coverage(real: Features, fake: Features, *, num_neighbours: int = 3) -> float:
+    """Share of real events with a fake one no further than their k-th real neighbour.
+
+    One far outlier among the fake events does not raise it, as it raises recall.
+
+    Raises:
+        ValueError: as of `precision_and_recall`.
+
+    Source: Naeem et al. (2020), arXiv:2002.09797, equation 9.
+    """
+    real, fake = _neighbouring(real, fake, num_neighbours)
+    nearest = np.min(_squared_distances(real, fake), axis=1)
+    return float(np.mean(nearest <= _radii(real, num_neighbours)))
+
+
+def _radii(x: np.ndarray, num_neighbours: int) -> np.ndarray:
+    """Squared distance of each event from its k-th neighbour; it is its own neighbour 0."""
+    return np.sort(_squared_distances(x, x), axis=1)[:, num_neighbours]
+
+
+def _neighbouring(
+    real: Features, fake: Features, num_neighbours: int
+) -> tuple[np.ndarray, np.ndarray]:
     if min(len(real), len(fake)) <= num_neighbours:
         raise ValueError(
             f"{num_neighbours} neighbours need more events, got {len(real)} real and {len(fake)} "
@@ -192,11 +246,7 @@ def precision_and_recall(
         )
     real, fake = _table("real", real), _table("fake", fake)
     _require_alike(real, fake)
-    across = _squared_distances(fake, real)
-    radius = lambda x: np.sort(_squared_distances(x, x), axis=1)[:, num_neighbours]
-    precision = np.mean(np.any(across <= radius(real)[None, :], axis=1))
-    recall = np.mean(np.any(across <= radius(fake)[:, None], axis=0))
-    return float(precision), float(recall)
+    return real, fake
 
 
 def _squared_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -50,6 +50,25 @@ def test_precision_and_recall_tell_narrow_samples_from_wild_ones():
     assert score(real + 100.0) == (0.0, 0.0)
 
 
+def test_an_outlier_raises_recall_but_not_coverage():
+    real = RNG.normal(size=(300, 2))
+    fake = np.concatenate([0.1 * RNG.normal(size=(300, 2)), [[0.0, 30.0]] * 3 + [[0.0, -30.0]]])
+    assert sample_quality.precision_and_recall(real, fake)[1] > 0.8
+    assert sample_quality.coverage(real, fake) < 0.1
+    # Of one distribution 1 - 2^-3 of the events have one of the others within three neighbours.
+    other = RNG.normal(size=(300, 2))
+    assert sample_quality.coverage(real, other) == pytest.approx(7 / 8, abs=0.08)
+
+
+def test_the_error_of_the_frechet_distance_is_its_spread():
+    """Over 200 samples of 100 events; the jackknife of each is within a third of it."""
+    real = RNG.normal(size=(2000, 3))
+    samples = [1.5 * RNG.normal(size=(100, 3)) for _ in range(200)]
+    spread = np.std([sample_quality.frechet_distance(real, fake) for fake in samples])
+    errors = [sample_quality.frechet_error(real, fake) for fake in samples[:40]]
+    assert np.mean(errors) == pytest.approx(spread, rel=1 / 3)
+
+
 def test_modes_are_counted_within_three_deviations():
     centres = np.array([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
     samples = np.array([[0.0, 0.2], [0.29, 0.0], [10.0, 0.31], [5.0, 5.0]])
