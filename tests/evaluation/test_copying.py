@@ -22,5 +22,5 @@ def test_what_is_no_event_is_refused():
     x = np.zeros((2, 3))
     with pytest.raises(ValueError, match=r"samples must be .* of shape \(3,\), .* got \(2, 4\)"):
         copying(x, x, np.zeros((2, 4)))
-    with pytest.raises(ValueError, match="test must be .* not all finite"):
+    with pytest.raises(ValueError, match=r"test must be .* not all finite"):
         copying(x, np.full((2, 3), np.nan), x)
