@@ -10,7 +10,7 @@ import genmix
 ROOT = Path(genmix.__file__).parent
 LAYERS = [
     *("densities", "bijectors", "mcmc", "bounds", "divergences", "nets", "families"),
-    *("objectives", "runs", "training", "inference", "data", "evaluation"),
+    *("compression", "objectives", "runs", "training", "inference", "data", "evaluation"),
 ]
 MODULES = sorted(ROOT.rglob("*.py"))
 
