@@ -36,10 +36,10 @@ _MAGIC = b"gmx1"
 
 
 def compress(model: Any, x: Shaped[ArrayLike, "n ..."], *, num_levels: int) -> bytes:
-    """Events in few bytes: those of the sum of -ELBO, and a start of a few dozen that is stated.
+    """Events in few bytes: as many as the sum of -ELBO says, and the `overhead`.
 
-    The bits to start with, which the first z is made of, cost as much as the first event's rate;
-    with many events they do not count. The networks must give the decoder what they gave the
+    The bits to start with, which the first z is made of, are part of the file; with many events
+    they do not count. The networks must give the decoder what they gave the
     encoder, bit for bit: the same machine and versions.
 
     Args:
@@ -71,16 +71,30 @@ def decompress(model: Any, content: bytes, *, num_levels: int) -> Shaped[np.ndar
     Raises:
         ValueError: if the content is not of `compress`, or not of this model.
     """
-    size = len(content) - _HEADER.size
-    if size < 8 or size % 4 or content[:4] != _MAGIC:
-        raise ValueError("content is not what compress has written.")
-    _, num_events, borrowed = _HEADER.unpack_from(content)
+    _, num_events, borrowed = _header(content)
     words = np.frombuffer(content, "<u4", offset=_HEADER.size).tolist()
     message, codec = Message(words), _Codec(state.evaluating(model), num_levels)
     events = [codec.pop(message, codec.model, None, (i,)) for i in reversed(range(num_events))]
     if message.words() != Message().with_borrowed(borrowed).words():
         raise ValueError("content was written with another model, machine or version, or changed.")
     return np.stack(events[::-1]) if events else np.zeros(0, np.int64)
+
+
+def overhead(content: bytes) -> int:
+    """Bits of a compressed file beyond the rate: its header, and what its message started from.
+
+    Raises:
+        ValueError: if the content is not of `compress`.
+    """
+    _, _, borrowed = _header(content)
+    return 8 * _HEADER.size + 2 * 32 + 32 * borrowed
+
+
+def _header(content: bytes) -> tuple[bytes, int, int]:
+    size = len(content) - _HEADER.size
+    if size < 8 or size % 4 or content[:4] != _MAGIC:
+        raise ValueError("content is not what compress has written.")
+    return _HEADER.unpack_from(content)
 
 
 class _Codec:

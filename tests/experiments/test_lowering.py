@@ -20,6 +20,7 @@ TINY: dict[str, dict[str, Any]] = {
         "hidden": 4,
         "batch_size": 4,
     },
+    "compression": {"layers": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "diffusion": {"width": 4, "channels": (4, 4), "bit_steps": 3, "batch_size": 4},
     "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},
     "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},
