@@ -19,9 +19,11 @@ from genmix.families.diffusion.probability_flow import ProbabilityFlow
 from genmix.families.energy.deep_belief import DeepBelief
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann
 from genmix.families.energy.energy import Energy
+from genmix.families.energy.enumerated_boltzmann import EnumeratedBoltzmann
 from genmix.families.energy.generative_stochastic import GenerativeStochastic
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
+from genmix.families.explicit.codes_of_bits import CodesOfBits
 from genmix.families.explicit.conditional import (
     Bernoulli,
     Categorical,
@@ -37,7 +39,7 @@ from genmix.families.explicit.normal_at import NormalAt
 from genmix.families.explicit.normalized import Normalized
 from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.explicit.straight_through import StraightThrough
-from genmix.families.explicit.uniform import Uniform
+from genmix.families.explicit.uniform import Uniform, UniformCodes
 from genmix.families.flow import (
     Flow,
     FlowDensity,
@@ -52,6 +54,7 @@ from genmix.families.latent.dequantized import Dequantized
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.summed import Summed
 from genmix.families.latent.vamp_prior import VampPrior
+from genmix.families.latent.vector_quantized import Codebook, VectorQuantized
 from genmix.families.posteriors.annealed import Annealed
 from genmix.families.posteriors.auxiliary import Auxiliary
 from genmix.families.posteriors.hamiltonian import Hamiltonian
@@ -79,6 +82,8 @@ __all__ = [
     "BinaryLevels",
     "Categorical",
     "CategoricalLevels",
+    "Codebook",
+    "CodesOfBits",
     "Conditional",
     "DeepBelief",
     "DeepBoltzmann",
@@ -90,6 +95,7 @@ __all__ = [
     "DiscreteDiffusion",
     "DiscretizedLogistic",
     "Energy",
+    "EnumeratedBoltzmann",
     "Filtered",
     "Flow",
     "FlowDensity",
@@ -128,9 +134,11 @@ __all__ = [
     "StraightThrough",
     "Summed",
     "Uniform",
+    "UniformCodes",
     "Unrolled",
     "VampPrior",
     "VariationalRNN",
+    "VectorQuantized",
     "log_weight",
     "transformed",
 ]

@@ -8,6 +8,8 @@ from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.joined import Joined, JoinedChannels
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
+from genmix.nets.map_decoder import MapDecoder
+from genmix.nets.map_encoder import MapEncoder
 from genmix.nets.mlp import MLP
 from genmix.nets.nade import NADE
 from genmix.nets.pixel_cnn import GatedPixelCNN
@@ -37,6 +39,8 @@ __all__ = [
     "Joined",
     "JoinedChannels",
     "LowPrecision",
+    "MapDecoder",
+    "MapEncoder",
     "Rescale",
     "RowLSTM",
     "SpectralNorm",

@@ -39,6 +39,7 @@ from genmix.objectives.likelihood import (
     vr_max,
 )
 from genmix.objectives.mask_cycling import masked_elbo
+from genmix.objectives.quantization import codebook, commitment, moving_codebook
 from genmix.objectives.term import Loss, Term, between
 from genmix.objectives.unnormalized import (
     contrastive_divergence,
@@ -52,6 +53,8 @@ __all__ = [
     "Term",
     "barber_agakov",
     "between",
+    "codebook",
+    "commitment",
     "conditional",
     "contrastive_divergence",
     "critic",
@@ -69,6 +72,7 @@ __all__ = [
     "masked_elbo",
     "mean_field_contrastive_divergence",
     "mmd",
+    "moving_codebook",
     "part_of",
     "persistent_contrastive_divergence",
     "r1",

@@ -1,6 +1,7 @@
 """The game: players move in turn, round after round; one loop trains everything."""
 
 from genmix.training import layerwise
+from genmix.training.by_path import by_path
 from genmix.training.fit import Fit, fit
 from genmix.training.game import Game
 from genmix.training.plan import Plan, Validation
@@ -17,6 +18,7 @@ __all__ = [
     "Run",
     "Validation",
     "averaged_model",
+    "by_path",
     "compile_rounds",
     "fit",
     "layerwise",

@@ -54,6 +54,7 @@ TINY: dict[str, dict[str, Any]] = {
     "sandwich": {"hidden": 4, "latent": 2, "batch_size": 4},
     "vae": {"hidden": 4, "latent": 2, "batch_size": 4},
     "vae_gan": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "vq_vae": {"channels": 4, "width": 2, "codes": 4, "dim": 2, "hidden": 100, "batch_size": 4},
 }
 """Settings that keep programs small, for each experiment that trains."""
 NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "mcmc")

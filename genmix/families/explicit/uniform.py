@@ -1,10 +1,13 @@
-"""The uniform distribution on a cube as a part."""
+"""Uniform distributions as parts: on a cube, and of codes."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from genmix.densities import uniform
 
@@ -32,3 +35,35 @@ class Uniform(nnx.Module):
     def sample(self, key: Key[Array, ""], cond: Any = None) -> Vector:
         del cond
         return uniform.sample(key, jnp.full(self.dim, self.low), jnp.full(self.dim, self.high))
+
+
+class UniformCodes(nnx.Module):
+    """Independent integers 0 .. num_codes - 1, all as likely, without a condition.
+
+    Args:
+        shape: of the event.
+
+    Raises:
+        ValueError: if num_codes < 1, or a side of the shape is not positive.
+    """
+
+    def __init__(self, shape: Sequence[int], num_codes: int):
+        if num_codes < 1 or min(shape, default=1) < 1:
+            raise ValueError(
+                f"UniformCodes needs num_codes >= 1 and positive sides, got {num_codes} and shape "
+                f"{tuple(shape)}."
+            )
+        self.shape, self.num_codes = tuple(shape), num_codes
+
+    def log_prob(self, x: Int[Array, "..."], cond: Any = None) -> Float[Array, ""]:
+        del cond
+        if x.shape != self.shape:
+            raise ValueError(
+                f"UniformCodes expects one event of shape {self.shape}, got {x.shape}."
+            )
+        is_code = jnp.all((x >= 0) & (x < self.num_codes))
+        return jnp.where(is_code, -math.prod(self.shape) * math.log(self.num_codes), -jnp.inf)
+
+    def sample(self, key: Key[Array, ""], cond: Any = None) -> Int[Array, "..."]:
+        del cond
+        return jax.random.randint(key, self.shape, 0, self.num_codes)

@@ -1,0 +1,1 @@
+"""What `experiments.vq_vae` is made of: its settings and its parts."""
