@@ -9,9 +9,8 @@ al. (2016), arXiv:1511.05644.
 """
 
 import dataclasses
-import math
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +20,13 @@ from flax import nnx
 
 from experiments import study
 from genmix import divergences, evaluation, objectives
-from genmix.data import grey
-from genmix.data.grey import Images
 from genmix.evaluation import pictures, sample_quality
 from genmix.families import LatentVariableModel, Normal, StandardNormal
-from genmix.nets import MLP
-from genmix.objectives import Term
+from genmix.nets import MLP, FeatureCritic, Rescale
 from genmix.runs import command_line
 from genmix.training import Game, Player
+
+LOSSES = divergences.gan.non_saturating
 
 
 class Weights(NamedTuple):
@@ -52,11 +50,10 @@ JUDGED = {"means": objectives.decoded, "samples": objectives.data}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(study.OnImages):
+class Config(study.OnGreyImages):
     """The likelihood of grey images is normal, with one scale for all pixels."""
 
     model: study.Each[Name] = tuple(MODELS)
-    dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
     judged: Literal["means", "samples"] = "means"
     """What of x given z of the prior the critic of images compares with images."""
     scale: study.Positive = 0.1
@@ -66,29 +63,13 @@ class Config(study.OnImages):
     hidden: study.Count | None = None
     """Width of the two hidden layers; 200 for the digits, 500 for larger images."""
     batch_size: study.Count = 64
-    samples: Annotated[int, study.at_least(4)] = 2000  # for 3 neighbours
-    """Drawn for the table."""
     particles: study.Count = 500
     """Particles of the NLL estimate."""
 
 
-class ImageCritic(nnx.Module):
-    """Score of an image, by features of its own."""
-
-    def __init__(self, body: MLP, out: nnx.Linear):
-        self.body, self.out = body, out
-
-    def features(self, x: jax.Array) -> jax.Array:
-        return jax.nn.relu(self.body(2 * x - 1))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.out(self.features(x))[0]
-
-
-def build(config: Config, source: Images) -> Game:
+def build(config: Config, shape: tuple[int, ...]) -> Game:
     """A VAE, and critics of images and of latents."""
-    shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
-    hidden = config.hidden or (200 if math.prod(shape) < 500 else 500)
+    rngs, hidden = nnx.Rngs(config.seed), config.hidden or study.by_size(shape, 200, 500)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     means = nnx.Sequential(MLP(config.latent, (hidden, hidden), shape, **relu), jax.nn.sigmoid)
     model = LatentVariableModel(
@@ -96,56 +77,41 @@ def build(config: Config, source: Images) -> Game:
         likelihood=Normal(means, scale=config.scale),
         posterior=Normal(MLP(shape, (hidden, hidden), config.latent, **relu)),
     )
-    images = ImageCritic(MLP(shape, (hidden,), hidden, **relu), nnx.Linear(hidden, 1, rngs=rngs))
+    seen = nnx.Sequential(MLP(shape, (hidden,), hidden, **relu), jax.nn.relu)
+    images = FeatureCritic(Rescale(seen, loc=0.5, scale=0.5), hidden, rngs=rngs)
     latents = MLP(config.latent, (hidden, hidden), 1, **relu)
     return Game(model=model, images=images, latents=latents)
 
 
-def games(config: Config, weights: Weights) -> dict[str, tuple[float, objectives.Comparison]]:
-    """The critics that take part: weight, and what is compared."""
-    both = {
-        "images": (weights.data, JUDGED[config.judged]),
-        "latents": (weights.latent, objectives.latent),
-    }
-    return {name: entry for name, entry in both.items() if entry[0]}
-
-
-def objective(config: Config, weights: Weights) -> Term:
-    """What the VAE minimises."""
-    losses = divergences.gan.non_saturating
-    term = objectives.rate()
-    if weights.pixels:
-        term += weights.pixels * objectives.reconstruction()
-    if weights.features:
-        seen = objectives.feature_likelihood(ImageCritic.features, by="images")
-        term += weights.features * seen
-    for critic, (weight, compared) in games(config, weights).items():
-        term += weight * objectives.generator(compared, losses, by=critic)
-    return term.of("model")
-
-
 def players(config: Config, weights: Weights) -> list[Player]:
-    losses = divergences.gan.non_saturating
+    """The critics that are asked for, which move first, and the VAE."""
     adam = optax.adam(config.falling(), b1=0.5, b2=0.99)
-    team = []
-    for critic, (_, compared) in games(config, weights).items():
-        loss = objectives.critic(compared, losses, by=critic)
-        loss += 0.1 * objectives.r1(compared, by=critic)
-        team.append(Player(name=critic, loss=loss.of("model"), optimizer=adam))
-    return [*team, Player(name="model", loss=objective(config, weights), optimizer=adam)]
+    loss, team = objectives.rate(), []
+    if weights.pixels:
+        loss += weights.pixels * objectives.reconstruction()
+    if weights.features:
+        seen = objectives.feature_likelihood(FeatureCritic.features, by="images")
+        loss += weights.features * seen
+    for critic, weight, compared in [
+        ("images", weights.data, JUDGED[config.judged]),
+        ("latents", weights.latent, objectives.latent),
+    ]:
+        if weight:
+            loss += weight * objectives.generator(compared, LOSSES, by=critic)
+            judged = objectives.critic(compared, LOSSES, by=critic)
+            judged += 0.1 * objectives.r1(compared, by=critic)
+            team.append(Player(name=critic, loss=judged.of("model"), optimizer=adam))
+    return [*team, Player(name="model", loss=loss.of("model"), optimizer=adam)]
 
 
 def evaluate(
-    config: Config, model: LatentVariableModel, source: Images, judge: study.Judge
+    config: Config, model: LatentVariableModel, x: jax.Array, judge: study.Judge
 ) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit; means as samples."""
     elbo_key, nll_key, draw_key, part_key = jax.random.split(jax.random.key(config.seed + 1), 4)
-    x = jnp.asarray(source.test, jnp.float32)
     bound = evaluation.elbo(elbo_key, model, x, num_samples=20)
     parts = evaluation.decomposition(part_key, model, x, num_samples=4)
     nll = evaluation.log_likelihood(nll_key, model, x, num_particles=config.particles)
-    samples = means(draw_key, model, config.samples)
-    quality = sample_quality.of_images(judge.classifier, samples, source.test)
     return {
         "log_likelihood": bound.elbo + bound.rate,
         "rate": bound.rate,
@@ -153,32 +119,25 @@ def evaluate(
         "marginal_kl": float(parts.marginal_kl),
         "nll": nll.nll,
         "nll_standard_error": nll.standard_error,
-        **quality._asdict(),
+        **judge.quality(sample_quality.draw_means(draw_key, model, config.samples)),
     }
 
 
-def means(key: jax.Array, model: LatentVariableModel, num_samples: int) -> jax.Array:
-    """Of x given z of the prior."""
-    decode = lambda key: model.decode(model.prior.sample(key))
-    return jax.jit(jax.vmap(decode))(jax.random.split(key, num_samples))
-
-
-def draw(config: Config, source: Images, out: Path, models: list[LatentVariableModel]) -> None:
+def draw(config: Config, x: jax.Array, out: Path, models: list[LatentVariableModel]) -> None:
     """Two rows of samples for each model; a row of images, and one of each model's versions."""
-    samples = [means(config.key, model, 20) for model in models]
+    samples = [sample_quality.draw_means(config.key, model, 20) for model in models]
     pictures.save_samples(out / "samples.png", np.concatenate(samples))
-    x = jnp.asarray(source.test[:10], jnp.float32)
     again = [jax.vmap(model.decode)(jax.vmap(model.posterior.mean)(x)) for model in models]
     pictures.save_samples(out / "reconstructions.png", jnp.concatenate([x, *again]))
 
 
 def experiment(config: Config) -> study.Study:
-    source = grey.load_images(config.dataset, config.data_dir, limit=config.limit)
-    judge = study.judge_of(config, source)
+    source = config.images()
+    test, judge = jnp.asarray(source.test, jnp.float32), study.judge_of(config, source)
     variant = lambda name: study.Variant(
         name=name,
         row={"model": name, **MODELS[name]._asdict()},
-        build=lambda: build(config, source),
+        build=lambda: build(config, test.shape[1:]),
         players=players(config, MODELS[name]),
         data=np.asarray(source.train, np.float32),
         plan=config.plan(reports=20, average_decay=0.999),
@@ -192,17 +151,14 @@ def experiment(config: Config) -> study.Study:
         "log p(x|z)": "{log_likelihood:.2f}",
         "KL": "{rate:.2f}",
         "NLL": "{nll:.2f}",
-        "MODE": "{mode_score:.2f}",
-        "Fréchet": "{frechet:.2f}",
-        "precision": "{precision:.2f}",
-        "recall": "{recall:.2f}",
+        **study.QUALITY,
         "s": "{train_seconds:.0f}",
     }
     facts = {"dataset": config.dataset, "nll_particles": config.particles}
     return study.Study(
         variants=[variant(name) for name in config.model],
-        measure=lambda it: evaluate(config, it.model.model, source, judge(it.out)),
-        draw=lambda out, found: draw(config, source, out, [it.model.model for it in found]),
+        measure=lambda it: evaluate(config, it.model.model, test, judge(it.out)),
+        draw=lambda out, found: draw(config, test[:10], out, [it.model.model for it in found]),
         tables=[study.Table(title, columns)],
         facts=lambda out: facts | {"classifier_accuracy": judge(out).accuracy},
         units="nats per image, of a density on [0, 1] a pixel; seconds",

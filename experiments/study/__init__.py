@@ -36,7 +36,7 @@ The study tries every variant on shapes, makes the directory, trains what is not
 measures, draws, prints and writes. What is not a game of players is a `study.Computation`.
 """
 
-from experiments.study.judge import Judge, judge_of
+from experiments.study.judge import QUALITY, Judge, Judged, OnGreyImages, judge_of, judged_data
 from experiments.study.settings import (
     LOCAL,
     AnyDataset,
@@ -54,11 +54,13 @@ from experiments.study.settings import (
     Training,
     at_least,
 )
+from experiments.study.size import by_size
 from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
 from experiments.study.table import Column, Row, Table
 
 __all__ = [
     "LOCAL",
+    "QUALITY",
     "AnyDataset",
     "Column",
     "Computation",
@@ -66,8 +68,10 @@ __all__ = [
     "Each",
     "Images",
     "Judge",
+    "Judged",
     "NotNegative",
     "NotNegativeCount",
+    "OnGreyImages",
     "OnImages",
     "Positive",
     "Result",
@@ -81,8 +85,10 @@ __all__ = [
     "Training",
     "Variant",
     "at_least",
+    "by_size",
     "check",
     "judge_of",
+    "judged_data",
     "run",
     "save_curves",
 ]

@@ -1,13 +1,43 @@
-"""The classifier that judges samples of images, trained once for a run."""
+"""Samples of images, judged by a classifier of the same data that is trained once for a run."""
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from experiments.study.settings import Settings
+import numpy as np
+from jaxtyping import ArrayLike
+
+from experiments.study.settings import OnImages, Settings, at_least
+from experiments.study.study import Computation
+from experiments.study.table import Column, Row
+from genmix.data import grey
 from genmix.data.grey import Images
-from genmix.evaluation import classifier
+from genmix.evaluation import classifier, sample_quality
+
+Judged = Annotated[int, at_least(4)]
+"""How many samples: of four, each has 3 neighbours."""
+QUALITY: dict[str, Column] = {
+    "MODE": "{mode_score:.2f}",
+    "Fréchet": "{frechet:.2f}",
+    "precision": "{precision:.2f}",
+    "recall": "{recall:.2f}",
+}
+"""Columns of a judge's figures."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OnGreyImages(OnImages):
+    """Training on grey images in [0, 1], samples of which are judged."""
+
+    dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
+    samples: Judged = 2000
+    """Drawn for the table."""
+
+    def images(self) -> Images:
+        """The images, with the labels that the judge learns from."""
+        return grey.load_images(self.dataset, self.data_dir, limit=self.limit)
 
 
 class Judge(NamedTuple):
@@ -15,6 +45,15 @@ class Judge(NamedTuple):
 
     classifier: classifier.Classifier
     accuracy: float
+    real: np.ndarray  # the test images, beside which samples are seen
+
+    def quality(self, samples: ArrayLike) -> dict[str, Any]:
+        """Figures of images in [0, 1]."""
+        return sample_quality.of_images(self.classifier, samples, self.real)._asdict()
+
+    def classes(self, samples: ArrayLike) -> np.ndarray:
+        """The most probable class of each image."""
+        return np.argmax(classifier.seen(self.classifier, samples)[1], axis=1)
 
 
 def judge_of(
@@ -26,6 +65,19 @@ def judge_of(
     def judge(out: Path) -> Judge:
         train_labels, test_labels = source.labels
         trained = classifier.train(config.key, source.train, train_labels, directory=out / folder)
-        return Judge(trained, classifier.accuracy(trained, source.test, test_labels))
+        accuracy = classifier.accuracy(trained, source.test, test_labels)
+        return Judge(trained, accuracy, source.test)
 
     return judge
+
+
+def judged_data(
+    name: str, row: Row, judge: Callable[[Path], Judge], images: np.ndarray
+) -> Computation:
+    """A row to compare samples with: the judge's accuracy, and what it says of real images."""
+
+    def compute(directory: Path) -> dict[str, Any]:
+        found = judge(directory.parent)
+        return {"classifier_accuracy": found.accuracy, **found.quality(images)}
+
+    return Computation(name=name, row=row, compute=compute)

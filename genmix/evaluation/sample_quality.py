@@ -92,6 +92,22 @@ def sampler(
     return jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))
 
 
+def draw_means(key: Key[Array, ""], model: Any, num_samples: int) -> Float[Array, "n ..."]:
+    """Means of x given z of the prior: samples without the likelihood's noise.
+
+    Args:
+        model: one with a prior and a decode, such as a LatentVariableModel or an Autoencoder.
+    """
+    quiet = state.evaluating(model)
+
+    def one(key: Key[Array, ""]) -> Array:
+        copy = state.fresh(quiet)
+        return copy.decode(copy.prior.sample(key))
+
+    means = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=500))
+    return means(jax.random.split(key, num_samples))
+
+
 def of_images(
     classifier: Classifier,
     images: Float[ArrayLike, "n height width channels"],

@@ -4,6 +4,7 @@ from genmix.nets import outputs, state
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
+from genmix.nets.feature_critic import FeatureCritic
 from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.joined import Joined, JoinedChannels
 from genmix.nets.low_precision import LowPrecision
@@ -34,6 +35,7 @@ __all__ = [
     "DCGANCritic",
     "DCGANGenerator",
     "DiagonalBiLSTM",
+    "FeatureCritic",
     "GatedPixelCNN",
     "GlowNetwork",
     "Joined",

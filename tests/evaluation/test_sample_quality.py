@@ -8,7 +8,7 @@ from genmix.data import grey
 from genmix.evaluation import classifier as classifiers
 from genmix.evaluation import sample_quality
 from genmix.evaluation.classifier import Classifier
-from genmix.families import StandardNormal
+from genmix.families import LatentVariableModel, Normal, StandardNormal
 
 RNG = np.random.default_rng(0)
 
@@ -75,6 +75,19 @@ def test_modes_are_counted_within_three_deviations():
     found = sample_quality.modes(samples, centres, 0.1)
     assert found == sample_quality.Modes(covered=1, high_quality=0.5, smallest_share=0.0)
     assert sample_quality.modes(centres, centres, 0.1).smallest_share == pytest.approx(1 / 3)
+
+
+def test_means_are_those_of_the_prior_with_networks_in_evaluation_mode():
+    """Training would drop half of the entries of z."""
+    dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(0))
+    model = LatentVariableModel(
+        prior=StandardNormal(3),
+        likelihood=Normal(nnx.Sequential(dropout, lambda z: 1 + 2 * z), scale=1.0),
+        posterior=Normal(lambda x: x, scale=1.0),
+    )
+    x = sample_quality.draw_means(jax.random.key(0), model, 7)
+    z = jax.vmap(model.prior.sample)(jax.random.split(jax.random.key(0), 7))
+    np.testing.assert_allclose(x, 1 + 2 * z, rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -47,17 +47,16 @@ def test_only_the_critics_that_are_asked_play():
 def test_the_objective_is_the_weighed_sum_of_its_terms():
     """The critics' scores are 0, and the loss of a generator with that score log 2."""
     config = vae_gan.Config(**TINY)
-    source = vae_gan.grey.load_images("digits")
-    term = vae_gan.objective(
-        config, vae_gan.Weights(pixels=2.0, features=3.0, data=5.0, latent=7.0)
-    )
+    source = config.images()
+    weights = vae_gan.Weights(pixels=2.0, features=3.0, data=5.0, latent=7.0)
+    model = vae_gan.players(config, weights)[-1]
 
     @jax.jit
     def evaluate(x):
-        game = vae_gan.build(config, source)
+        game = vae_gan.build(config, source.test.shape[1:])
         game.images.out = jax.tree.map(jnp.zeros_like, game.images.out)
         game.latents = jax.tree.map(jnp.zeros_like, game.latents)
-        return term(game, jax.random.key(0), x, term.init(game))
+        return model.loss(game, jax.random.key(0), x, model.initial_carry(game))
 
     value, (metrics, _) = evaluate(jnp.asarray(source.train[:10], jnp.float32))
     likelihood = 2 * metrics["log_likelihood"] + 3 * metrics["feature_log_likelihood"]
