@@ -25,11 +25,11 @@ from flax import nnx
 from experiments import study
 from genmix import data, divergences, evaluation, objectives
 from genmix.data import Dataset
+from genmix.densities import bernoulli
 from genmix.evaluation import pictures
 from genmix.families import (
     Autoregressive,
     Bernoulli,
-    BinaryLevels,
     LatentVariableModel,
     Normal,
     StandardNormal,
@@ -134,10 +134,10 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
         likelihood: Any = Bernoulli(MLP(config.latent, (hidden, hidden), shape, rngs=rngs))
     else:
         network = GatedPixelCNN(
-            shape[:2], 1, config.width, config.layers, 1, cond_size=config.width, rngs=rngs
+            shape[:2], config.width, config.layers, cond_size=config.width, rngs=rngs
         )
         features = MLP(config.latent, (hidden,), (*shape[:2], config.width), rngs=rngs)
-        likelihood = Autoregressive(network, BinaryLevels(), shape=shape, encoder=features)
+        likelihood = Autoregressive(network, bernoulli.Bernoulli(), shape=shape, encoder=features)
     model = LatentVariableModel(
         prior=StandardNormal(config.latent),
         likelihood=likelihood,

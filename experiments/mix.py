@@ -8,10 +8,10 @@ the same methods could replace:
 
     rngs = nnx.Rngs(0)
     made = lambda context: MADE(8, (32,), 2, cond_size=context, activation=jnp.tanh, rngs=rngs)
-    pixelcnn = GatedPixelCNN((8, 8), 1, 16, 2, 1, first_kernel_size=3, cond_size=8, rngs=rngs)
+    pixelcnn = GatedPixelCNN((8, 8), 16, 2, first_kernel_size=3, cond_size=8, rngs=rngs)
     model = LatentVariableModel(
         prior=transformed(StandardNormal(8), masked_autoregressive(made(0), ShiftScale())),
-        likelihood=Autoregressive(pixelcnn, BinaryLevels(), shape=(8, 8, 1)),
+        likelihood=Autoregressive(pixelcnn, bernoulli.Bernoulli(), shape=(8, 8, 1)),
         posterior=transformed(
             Normal(MLP(32, (), 8, rngs=rngs)),
             inverse_autoregressive(made(32), Gate()),

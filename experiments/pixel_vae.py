@@ -25,11 +25,11 @@ from experiments import study
 from genmix import bijectors as bij
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
+from genmix.densities import bernoulli
 from genmix.evaluation import pictures
 from genmix.families import (
     Autoregressive,
     Bernoulli,
-    BinaryLevels,
     InputDropout,
     LatentVariableModel,
     Normal,
@@ -110,15 +110,15 @@ def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel 
     """The model of one row; "dropout" hides inputs in its likelihood."""
     shape, tools = dataset.train.shape[1:], TOOLS[name]
     hidden = config.hidden or (20 if math.prod(shape) < 500 else 300)
-    rngs = nnx.Rngs(config.seed)
+    rngs, bits = nnx.Rngs(config.seed), bernoulli.Bernoulli()
     if name == "pixelcnn":
-        return Autoregressive(pixelcnn(config, shape, tools, 0, rngs), BinaryLevels(), shape=shape)
+        return Autoregressive(pixelcnn(config, shape, tools, 0, rngs), bits, shape=shape)
     if name == "vae":
         likelihood: Any = Bernoulli(MLP(config.latent, (hidden, hidden), shape, rngs=rngs))
     else:
         likelihood = Autoregressive(
             pixelcnn(config, shape, tools, config.width, rngs),
-            BinaryLevels(),
+            bits,
             shape=shape,
             encoder=MLP(config.latent, (hidden,), (*shape[:2], config.width), rngs=rngs),
         )
@@ -152,7 +152,7 @@ def pixelcnn(
 ) -> GatedPixelCNN:
     first, rest = (2 * config.reach + 1, 1) if "reach" in tools else (7, 3)
     return GatedPixelCNN(
-        shape[:2], 1, config.width, config.layers, 1, kernel_size=rest, first_kernel_size=first,
+        shape[:2], config.width, config.layers, kernel_size=rest, first_kernel_size=first,
         cond_size=cond_size, rngs=rngs,
     )  # fmt: skip
 

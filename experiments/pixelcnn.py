@@ -19,8 +19,10 @@ from flax import nnx
 from experiments import study
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset, grey
+from genmix.densities.bernoulli import Bernoulli
+from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMixture
 from genmix.evaluation import pictures
-from genmix.families import Autoregressive, BinaryLevels, LogisticMixtureLevels, MaskMixture
+from genmix.families import Autoregressive, MaskMixture
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE, state
 from genmix.runs import command_line
 from genmix.training import Player, Validation
@@ -74,21 +76,18 @@ def load(config: Config) -> Dataset:
 
 
 def build(config: Config, dataset: Dataset, name: str) -> Autoregressive | MaskMixture:
-    levels: Any = BinaryLevels()
+    levels: Any = Bernoulli()
     if config.likelihood == "logistic-mixture":
-        levels = LogisticMixtureLevels(num_levels=dataset.num_levels)
-    outputs = levels.num_parameters
+        levels = DiscretizedLogisticMixture(num_levels=dataset.num_levels)
     shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
     dim, pixels = math.prod(shape), shape[:2]
     hidden = config.hidden or (200 if dim < 500 else 1000)
     networks: dict[str, Callable[[], Any]] = {
-        "made": lambda: StepwiseMADE(MADE(dim, (hidden,), outputs, direct=True, rngs=rngs)),
-        "nade": lambda: NADE(dim, hidden, outputs, rngs=rngs),
-        "pixelcnn": lambda: GatedPixelCNN(
-            pixels, 1, config.width, config.layers, outputs, rngs=rngs
-        ),
-        "row-lstm": lambda: RowLSTM(pixels, 1, config.width, 2, outputs, rngs=rngs),
-        "bilstm": lambda: DiagonalBiLSTM(pixels, 1, config.width, 2, outputs, rngs=rngs),
+        "made": lambda: StepwiseMADE(MADE(dim, (hidden,), direct=True, rngs=rngs)),
+        "nade": lambda: NADE(dim, hidden, rngs=rngs),
+        "pixelcnn": lambda: GatedPixelCNN(pixels, config.width, config.layers, rngs=rngs),
+        "row-lstm": lambda: RowLSTM(pixels, config.width, 2, rngs=rngs),
+        "bilstm": lambda: DiagonalBiLSTM(pixels, config.width, 2, rngs=rngs),
     }
     model = Autoregressive(networks[name](), levels, shape=shape)
     if name == "made" and config.masks > 1:

@@ -18,7 +18,8 @@ from flax import nnx
 from rich.console import Console
 from rich.table import Table
 
-from genmix.families import Autoregressive, BinaryLevels
+from genmix.densities import bernoulli
+from genmix.families import Autoregressive
 from genmix.nets import MADE, NADE, DiagonalBiLSTM, GatedPixelCNN, RowLSTM, StepwiseMADE
 from genmix.runs import command_line, run_directory
 
@@ -52,20 +53,20 @@ def build(name: str, side: int) -> Autoregressive:
     networks: dict[str, Callable[[], Any]] = {
         "made": lambda: StepwiseMADE(MADE(dim, (1000,), rngs=rngs)),
         "nade": lambda: NADE(dim, 500, rngs=rngs),
-        "pixelcnn": lambda: GatedPixelCNN(shape, 1, 32, 7, 1, rngs=rngs),
-        "row-lstm": lambda: RowLSTM(shape, 1, 16, 2, 1, rngs=rngs),
-        "bilstm": lambda: DiagonalBiLSTM(shape, 1, 16, 2, 1, rngs=rngs),
+        "pixelcnn": lambda: GatedPixelCNN(shape, 32, 7, rngs=rngs),
+        "row-lstm": lambda: RowLSTM(shape, 16, 2, rngs=rngs),
+        "bilstm": lambda: DiagonalBiLSTM(shape, 16, 2, rngs=rngs),
     }
-    return Autoregressive(networks[name](), BinaryLevels(), shape=(side, side, 1))
+    return Autoregressive(networks[name](), bernoulli.Bernoulli(), shape=(side, side, 1))
 
 
 def naive(model: Autoregressive, key: jax.Array, passes: int) -> jax.Array:
     """The first so many pixels of `model.sample(key)`, by as many passes of the whole network."""
 
     def draw_pixel(i: int, x: jax.Array) -> jax.Array:
-        parameters = model.parameters(x).reshape(x.size, -1)
-        pixel = model.levels.sample(jax.random.fold_in(key, i), parameters[i])
-        return x.reshape(-1).at[i].set(pixel[0]).reshape(x.shape)
+        numbers = model.numbers(x).reshape(x.size, -1)
+        pixel = model.distribution.sample(jax.random.fold_in(key, i), numbers[i])
+        return x.reshape(-1).at[i].set(pixel).reshape(x.shape)
 
     return jax.lax.fori_loop(0, passes, draw_pixel, jnp.zeros(model.shape))
 

@@ -9,12 +9,11 @@ from flax import nnx
 
 from experiments.codes.config import Config, Kind
 from genmix.data import Dataset
+from genmix.densities import bernoulli, categorical
 from genmix.families import (
     Autoregressive,
     Bernoulli,
-    BinaryLevels,
     Categorical,
-    CategoricalLevels,
     Codebook,
     CodesOfBits,
     EnumeratedBoltzmann,
@@ -43,10 +42,10 @@ def pixelcnn(
     """Of codes, given a map of their own size if there is an encoder to it."""
     k = config.codes
     network = GatedPixelCNN(
-        places, k, config.width, 3, k, cond_size=config.width if encoder else 0, rngs=rngs
+        places, config.width, 3, cond_size=config.width if encoder else 0, rngs=rngs
     )
-    levels = CategoricalLevels(num_levels=k, one_hot=True)
-    return Autoregressive(network, levels, encoder=encoder)
+    codes = categorical.Categorical(num_levels=k, one_hot=True)
+    return Autoregressive(network, codes, encoder=encoder)
 
 
 def prior_of(config: Config, kind: Kind, places: tuple[int, ...], rngs: nnx.Rngs) -> Any:
@@ -64,8 +63,8 @@ def prior_of(config: Config, kind: Kind, places: tuple[int, ...], rngs: nnx.Rngs
         )
     bits = math.prod(places) * (k.bit_length() - 1)
     if kind.prior == "made":
-        network = StepwiseMADE(MADE(bits, (config.hidden,), 1, direct=True, rngs=rngs))
-        return CodesOfBits(Autoregressive(network, BinaryLevels()), places, k)
+        network = StepwiseMADE(MADE(bits, (config.hidden,), direct=True, rngs=rngs))
+        return CodesOfBits(Autoregressive(network, bernoulli.Bernoulli()), places, k)
     if kind.prior == "rbm":
         machine = RestrictedBoltzmann(bits, 10, rngs=rngs)
         return CodesOfBits(EnumeratedBoltzmann(machine), places, k)

@@ -29,15 +29,15 @@ from genmix.bijectors import (
     repeated,
 )
 from genmix.data import Dataset
+from genmix.densities import bernoulli
+from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMixture
 from genmix.families import (
     Autoregressive,
     Bernoulli,
-    BinaryLevels,
     DiscretizedLogistic,
     FullNormal,
     GaussianMixture,
     LatentVariableModel,
-    LogisticMixtureLevels,
     Normal,
     StandardNormal,
     StraightThrough,
@@ -167,18 +167,19 @@ def decoder(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> An
     if config.decoder == "discretized-logistic":
         shape = (height, width, channels)
         return DiscretizedLogistic(network(shape), num_levels=dataset.num_levels)
-    levels: Any = BinaryLevels()
+    levels: Any = bernoulli.Bernoulli()
     if dataset.num_levels > 2:
         several = channels if config.decoder == "pixelcnn" else 1
-        levels = LogisticMixtureLevels(num_channels=several, num_levels=dataset.num_levels)
+        levels = DiscretizedLogisticMixture(num_channels=several, num_levels=dataset.num_levels)
     if config.decoder == "made":
-        size = (height * width * channels, (hidden,), levels.num_parameters)
-        made = MADE(*size, cond_size=hidden, activation=jnp.tanh, direct=True, rngs=rngs)
+        made = MADE(
+            height * width * channels, (hidden,), cond_size=hidden, activation=jnp.tanh,
+            direct=True, rngs=rngs,
+        )  # fmt: skip
         pixels, given = StepwiseMADE(made), network(hidden)
     else:
         pixels = GatedPixelCNN(
-            (height, width), levels.num_features, config.width, 2, levels.num_parameters,
-            first_kernel_size=3, cond_size=config.width, rngs=rngs,
+            (height, width), config.width, 2, first_kernel_size=3, cond_size=config.width, rngs=rngs
         )  # fmt: skip
         given = network((height, width, config.width))
     return Autoregressive(pixels, levels, shape=(height, width, channels), encoder=given)

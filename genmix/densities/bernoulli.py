@@ -116,7 +116,7 @@ class Bernoulli:
     num_parameters = num_features = 1
 
     def features(self, x: Event) -> Float[Array, "*entries features"]:
-        """-1 or 1: how an entry enters a network."""
+        """-1 or 1."""
         dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.result_type(float)
         return jax.lax.stop_gradient(2 * x.astype(dtype) - 1)[..., None]
 

@@ -86,7 +86,7 @@ class Categorical:
         return self.num_levels if self.one_hot else 1
 
     def features(self, x: Event) -> Float[Array, "*entries features"]:
-        """Indicators, or levels on [-1, 1]: how an entry enters a network."""
+        """Indicators, or levels on [-1, 1]."""
         _check_integers(x)
         if self.one_hot:
             return jax.nn.one_hot(x, self.num_levels)

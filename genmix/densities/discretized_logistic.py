@@ -93,10 +93,15 @@ class DiscretizedLogistic:
     min_scale: float = 1e-3
     entry_shape = ()
     num_parameters = 2
+    num_features = 1
 
     def __post_init__(self):
         check_num_levels(self.num_levels)
         check_positive(min_scale=self.min_scale)
+
+    def features(self, x: Event) -> Float[Array, "*entries features"]:
+        """Levels on [-1, 1]."""
+        return scaled(x, self.num_levels)[..., None]
 
     def parameters(self, numbers: Numbers) -> Parameters:
         """Of the logistic variables."""

@@ -67,6 +67,19 @@ class ReparameterizedMean(Reparameterized, Mean, Protocol):
 
 
 @runtime_checkable
+class Enters(Distribution, Protocol):
+    """Says by which numbers an entry enters a network that sees it.
+
+    So a network can give the numbers of one entry from the entries before it.
+    """
+
+    @property
+    def num_features(self) -> int: ...
+
+    def features(self, x: Event) -> Float[Array, "*entries features"]: ...
+
+
+@runtime_checkable
 class ClosedKL(Distribution, Protocol):
     """Knows KL(p || q) of two of its kind, given as `parameters` has them; of every entry."""
 

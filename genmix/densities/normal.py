@@ -80,6 +80,7 @@ class Normal:
     scale: float | None = None
     min_scale: float = 1e-4
     entry_shape = ()
+    num_features = 1
 
     def __post_init__(self):
         check_positive(min_scale=self.min_scale)
@@ -89,6 +90,10 @@ class Normal:
     @property
     def num_parameters(self) -> int:
         return 2 if self.scale is None else 1
+
+    def features(self, x: Event) -> Float[Array, "*entries features"]:
+        """The numbers themselves."""
+        return x[..., None]
 
     def parameters(self, numbers: Numbers) -> Parameters:
         loc = numbers[..., 0]

@@ -2,11 +2,6 @@
 
 from genmix.families.autoregressive.autoregressive import Autoregressive
 from genmix.families.autoregressive.input_dropout import InputDropout
-from genmix.families.autoregressive.levels import (
-    BinaryLevels,
-    CategoricalLevels,
-    LogisticMixtureLevels,
-)
 from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
 from genmix.families.diffusion.chain import DiffusionChain
 from genmix.families.diffusion.ddim import DDIM
@@ -79,9 +74,7 @@ __all__ = [
     "Autoregressive",
     "Auxiliary",
     "Bernoulli",
-    "BinaryLevels",
     "Categorical",
-    "CategoricalLevels",
     "Codebook",
     "CodesOfBits",
     "Conditional",
@@ -111,7 +104,6 @@ __all__ = [
     "InputDropout",
     "LatentVariableModel",
     "LinearGaussian",
-    "LogisticMixtureLevels",
     "MaskMixture",
     "MaskSampling",
     "MergedNormal",

@@ -47,7 +47,8 @@ class ConvDecoder(nnx.Module):
         layer = lambda a, b, rngs: Doubling(a, b, 4, kernel_init=he, rngs=rngs)
         between = [layer(a, b, rngs) for a, b in itertools.pairwise(widths[:-1])]
         self.redraw = Redraw(lambda size, rngs: layer(widths[-2], size, rngs), rngs)
-        self.convolutions = nnx.List([*between, layer(widths[-2], widths[-1], rngs)])
+        last = self.redraw.noted(layer(widths[-2], widths[-1], rngs))
+        self.convolutions = nnx.List([*between, last])
 
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "ConvDecoder":
         """The network that gives [*shape, num_outputs]; its last layer is drawn again.
@@ -62,7 +63,7 @@ class ConvDecoder(nnx.Module):
                 f"ConvDecoder gives images of {self.out_shape[:2]} pixels, so it cannot give "
                 f"{num_outputs} numbers for each entry of {shape}; use an MLP."
             )
-        last = self.redraw(num_outputs * math.prod(shape[2:]))
+        last = self.redraw(num_outputs * math.prod(shape[2:]), self.convolutions[-1])
         convolutions = nnx.List([*self.convolutions[:-1], last])
         return replaced(self, out_shape=shape, num_outputs=num_outputs, convolutions=convolutions)
 

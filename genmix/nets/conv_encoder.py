@@ -59,13 +59,13 @@ class ConvEncoder(nnx.Module):
         size = height * width * widths[-1]
         layer = lambda out_size, rngs: nnx.Linear(size, out_size, rngs=rngs)
         self.redraw = Redraw(layer, rngs)
-        self.out = layer(out_size, rngs)
+        self.out = self.redraw.noted(layer(out_size, rngs))
 
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "ConvEncoder":
         """The network that gives [*shape, num_outputs]; its last layer is drawn again."""
         if (shape, num_outputs) == (self.out_shape, self.num_outputs):
             return self
-        out = self.redraw(num_outputs * math.prod(shape))
+        out = self.redraw(num_outputs * math.prod(shape), self.out)
         return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
 
     def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, "*out"]:

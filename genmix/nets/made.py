@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
 from genmix.nets import state
+from genmix.nets.outputs import Redraw
 
 T = TypeVar("T")
 Vector = Float[Array, " _"]
@@ -28,7 +29,7 @@ class MADE(nnx.Module):
     Args:
         dim: entries of the event.
         hidden: widths of the hidden layers.
-        num_outputs: outputs for each entry.
+        num_outputs: outputs for each entry; a part asks for as many as it needs.
         cond_size: entries of the condition, a vector; 0 ignores the condition.
         order: order[k] is the entry that comes k-th; 0, 1, ... by default.
         activation: between the layers.
@@ -72,6 +73,11 @@ class MADE(nnx.Module):
             )
         self.dim, self.num_outputs, self.cond_size = dim, num_outputs, cond_size
         self.activation = activation
+        again = lambda num_outputs, rngs: MADE(
+            dim, hidden, num_outputs, cond_size=cond_size, order=order, activation=activation,
+            direct=direct, rngs=rngs,
+        )  # fmt: skip
+        self.redraw = Redraw(again, rngs)
         widths = [dim, *hidden, dim * num_outputs]
         glorot = nnx.initializers.glorot_uniform()
         small = nnx.initializers.variance_scaling(0.01, "fan_avg", "uniform")
@@ -82,6 +88,23 @@ class MADE(nnx.Module):
         self.out = layer(widths[-2], widths[-1], small, True)
         self.direct = layer(dim, widths[-1], small, False) if direct else None
         self.context = layer(cond_size, widths[1], glorot, False) if cond_size else None
+        self.redraw.noted(self)
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "MADE":
+        """The network that gives [*shape, num_outputs], from the same keys.
+
+        Raises:
+            ValueError: if the shape is another than (dim,).
+        """
+        if shape != self.out_shape:
+            raise ValueError(
+                f"MADE gives outputs for {self.dim} entries, not for an event of shape {shape}."
+            )
+        return self if num_outputs == self.num_outputs else self.redraw(num_outputs, self)
 
     def __call__(self, x: Vector, cond: PyTree = None) -> Float[Array, "dim num_outputs"]:
         return self.given(cond)(x)

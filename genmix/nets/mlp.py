@@ -60,13 +60,13 @@ class MLP(nnx.Module):
         )
         self.hidden = nnx.List([layer(a, b, rngs) for a, b in itertools.pairwise(widths[:-1])])
         self.redraw = Redraw(lambda size, rngs: layer(widths[-2], size, rngs), rngs)
-        self.out = layer(widths[-2], widths[-1], rngs)
+        self.out = self.redraw.noted(layer(widths[-2], widths[-1], rngs))
 
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "MLP":
         """The network that gives [*shape, num_outputs]; its last layer is drawn again."""
         if (shape, num_outputs) == (self.out_shape, self.num_outputs):
             return self
-        out = self.redraw(num_outputs * math.prod(shape))
+        out = self.redraw(num_outputs * math.prod(shape), self.out)
         return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from genmix.nets.outputs import Redraw
+
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 
 
@@ -20,7 +22,7 @@ class NADE(nnx.Module):
     Args:
         dim: entries of the event.
         hidden: entries of h.
-        num_outputs: outputs for each entry.
+        num_outputs: outputs for each entry; it and num_features are what a part asks for.
         num_features: numbers by which an entry enters.
         cond_size: entries of the condition, a vector; 0 ignores the condition.
 
@@ -47,6 +49,10 @@ class NADE(nnx.Module):
             )
         self.dim, self.num_outputs, self.num_features = dim, num_outputs, num_features
         self.cond_size = cond_size
+        again = lambda sizes, rngs: NADE(
+            dim, hidden, sizes[1], num_features=sizes[0], cond_size=cond_size, rngs=rngs
+        )
+        self.redraw = Redraw(again, rngs)
         # The sum has dim terms, the product hidden ones.
         spread = lambda terms: nnx.initializers.normal(terms**-0.5)
         self.kernel = nnx.Param(spread(dim)(rngs.params(), (dim, num_features, hidden)))
@@ -56,6 +62,13 @@ class NADE(nnx.Module):
         self.context = (
             nnx.Linear(cond_size, hidden + dim * num_outputs, rngs=rngs) if cond_size else None
         )
+        self.redraw.noted(self)
+
+    def with_entries(self, num_features: int, num_outputs: int) -> "NADE":
+        """The network of other sizes, from the same keys."""
+        sizes = (num_features, num_outputs)
+        is_same = sizes == (self.num_features, self.num_outputs)
+        return self if is_same else self.redraw(sizes, self)
 
     @property
     def shape(self) -> tuple[int, ...]:

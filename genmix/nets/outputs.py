@@ -1,14 +1,17 @@
 """How a part tells its network how many numbers it needs for each entry of its event."""
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+import jax
 from flax import nnx
 from jaxtyping import Array, PyTree
 
 L = TypeVar("L")
 N = TypeVar("N")
+S = TypeVar("S")
 
 
 @runtime_checkable
@@ -25,6 +28,17 @@ class Sized(Protocol):
     def num_outputs(self) -> int | None: ...
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "Sized": ...
     def __call__(self, x: PyTree) -> Array: ...
+
+
+@runtime_checkable
+class SizedByEntry(Protocol):
+    """A network over the entries of an event, each of which sees those before it.
+
+    `with_entries(num_features, num_outputs)` is the network that an entry enters by num_features
+    numbers, and that gives num_outputs for each; itself if that is what it is.
+    """
+
+    def with_entries(self: N, num_features: int, num_outputs: int) -> N: ...
 
 
 @runtime_checkable
@@ -63,8 +77,8 @@ def replaced(module: N, **attributes: object) -> N:
     return module
 
 
-class Redraw(Generic[L]):
-    """Draws a layer in another size, from the keys of the first draw, which is thrown away.
+class Redraw(Generic[S, L]):
+    """Draws a layer, or a whole network, in another size, from the keys of the first draw.
 
     So a network is the one that it would have been had its size been known at once. Keys are no
     part of its value: any two of these are equal, and `jax.jit` does not tell the networks apart.
@@ -74,11 +88,32 @@ class Redraw(Generic[L]):
         rngs: as they are just before the layer is drawn.
     """
 
-    def __init__(self, layer: Callable[[int, nnx.Rngs], L], rngs: nnx.Rngs):
+    def __init__(self, layer: Callable[[S, nnx.Rngs], L], rngs: nnx.Rngs):
         self._layer, self._rngs = layer, nnx.clone(rngs)
+        self._drawn: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 
-    def __call__(self, size: int) -> L:
-        return self._layer(size, nnx.clone(self._rngs))
+    def noted(self, layer: L) -> L:
+        """The layer, which may be drawn again for as long as it keeps the weights of its draw."""
+        for leaf in jax.tree.leaves(layer):
+            self._drawn[id(leaf)] = leaf
+        return layer
+
+    def __call__(self, size: S, layer: L) -> L:
+        """The layer in another size.
+
+        Raises:
+            ValueError: if it has other weights than those of its draw, as in a loss or after
+                training: they would be lost.
+        """
+        again = self._layer(size, nnx.clone(self._rngs))
+        if any(self._drawn.get(id(leaf)) is not leaf for leaf in jax.tree.leaves(layer)):
+            raise ValueError(
+                "A part asked its network for another number of outputs, but the network's "
+                "weights are no longer those that it was drawn with, and would be lost. Build "
+                "parts, such as Normal(network), when their networks are new, outside of losses "
+                "and jitted functions; or give the network as many outputs as the part asks for."
+            )
+        return self.noted(again)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Redraw)

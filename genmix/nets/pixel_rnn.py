@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from genmix.nets import pixels
+from genmix.nets.outputs import Redraw
 
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 Image = Float[Array, "_ _ _"]  # height, width, channels
@@ -23,9 +24,9 @@ class DiagonalBiLSTM(nnx.Module):
 
     Args:
         shape: height and width.
-        num_features: channels of the image.
         width: channels of each LSTM.
         num_layers: layers, with residual connections.
+        num_features: channels of the image; it and num_outputs are what a part asks for.
         num_outputs: outputs for each pixel.
         cond_size: entries of the condition, a vector or, per pixel, a map [height, width,
             cond_size]; 0 ignores the condition.
@@ -39,11 +40,11 @@ class DiagonalBiLSTM(nnx.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        num_features: int,
         width: int,
         num_layers: int,
-        num_outputs: int,
         *,
+        num_features: int = 1,
+        num_outputs: int = 1,
         cond_size: int = 0,
         rngs: nnx.Rngs,
     ):
@@ -52,6 +53,11 @@ class DiagonalBiLSTM(nnx.Module):
             num_outputs=num_outputs, cond_size=cond_size,
         )  # fmt: skip
         self.shape, self.num_features, self.num_outputs = tuple(shape), num_features, num_outputs
+        again = lambda sizes, rngs: DiagonalBiLSTM(
+            shape, width, num_layers, num_features=sizes[0], num_outputs=sizes[1],
+            cond_size=cond_size, rngs=rngs,
+        )  # fmt: skip
+        self.redraw = Redraw(again, rngs)
         self.width, self.cond_size = width, cond_size
         inputs = [num_features + 1] + [width] * (num_layers - 1)
         cells = lambda: nnx.List([DiagonalCell(size, width, rngs=rngs) for size in inputs])
@@ -59,6 +65,13 @@ class DiagonalBiLSTM(nnx.Module):
         self.contexts = nnx.List(pixels.contexts(cond_size, width, num_layers, rngs))
         self.hidden = nnx.Linear(width, width, rngs=rngs)
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
+        self.redraw.noted(self)
+
+    def with_entries(self, num_features: int, num_outputs: int) -> "DiagonalBiLSTM":
+        """The network of other sizes, from the same keys."""
+        sizes = (num_features, num_outputs)
+        is_same = sizes == (self.num_features, self.num_outputs)
+        return self if is_same else self.redraw(sizes, self)
 
     def __call__(self, features: Image, cond: PyTree = None) -> Image:
         pixels.require_image(self, features)

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from genmix.nets import pixels
+from genmix.nets.outputs import Redraw
 
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 Image = Float[Array, "_ _ _"]  # height, width, channels
@@ -25,9 +26,9 @@ class RowLSTM(nnx.Module):
 
     Args:
         shape: height and width.
-        num_features: channels of the image.
         width: channels of the convolution and of each LSTM.
         num_layers: LSTMs, with residual connections.
+        num_features: channels of the image; it and num_outputs are what a part asks for.
         num_outputs: outputs for each pixel.
         kernel_size: of the LSTMs, odd; `first_kernel_size` of the convolution, at least 3.
         cond_size: entries of the condition, a vector or, per pixel, a map [height, width,
@@ -42,11 +43,11 @@ class RowLSTM(nnx.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        num_features: int,
         width: int,
         num_layers: int,
-        num_outputs: int,
         *,
+        num_features: int = 1,
+        num_outputs: int = 1,
         kernel_size: int = 3,
         first_kernel_size: int = 7,
         cond_size: int = 0,
@@ -63,6 +64,12 @@ class RowLSTM(nnx.Module):
                 "smaller one no pixel would see another."
             )
         self.shape, self.num_features, self.num_outputs = tuple(shape), num_features, num_outputs
+        again = lambda sizes, rngs: RowLSTM(
+            shape, width, num_layers, num_features=sizes[0], num_outputs=sizes[1],
+            kernel_size=kernel_size, first_kernel_size=first_kernel_size,
+            cond_size=cond_size, rngs=rngs,
+        )  # fmt: skip
+        self.redraw = Redraw(again, rngs)
         self.cond_size = cond_size
         self.first = PixelsBefore(num_features + 1, width, first_kernel_size // 2, rngs=rngs)
         self.cells = nnx.List(
@@ -71,6 +78,13 @@ class RowLSTM(nnx.Module):
         self.contexts = nnx.List(pixels.contexts(cond_size, width, num_layers, rngs))
         self.hidden = nnx.Linear(width, width, rngs=rngs)
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
+        self.redraw.noted(self)
+
+    def with_entries(self, num_features: int, num_outputs: int) -> "RowLSTM":
+        """The network of other sizes, from the same keys."""
+        sizes = (num_features, num_outputs)
+        is_same = sizes == (self.num_features, self.num_outputs)
+        return self if is_same else self.redraw(sizes, self)
 
     def __call__(self, features: Image, cond: PyTree = None) -> Image:
         pixels.require_image(self, features)

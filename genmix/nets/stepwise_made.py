@@ -39,6 +39,20 @@ class StepwiseMADE(nnx.Module):
     def num_outputs(self) -> int:
         return self.made.num_outputs
 
+    def with_entries(self, num_features: int, num_outputs: int) -> "StepwiseMADE":
+        """The network of so many outputs.
+
+        Raises:
+            ValueError: if there are several features.
+        """
+        if num_features != 1:
+            raise ValueError(
+                f"StepwiseMADE takes an entry as one number, not as {num_features}: use NADE, or a "
+                "record without one_hot."
+            )
+        made = self.made.with_outputs(self.shape, num_outputs)
+        return self if made is self.made else StepwiseMADE(made)
+
     def __call__(
         self, features: Float[Array, "dim 1"], cond: PyTree = None
     ) -> Float[Array, "dim outputs"]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from experiments import pixelcnn
-from genmix.families import Autoregressive, LogisticMixtureLevels, MaskMixture
+from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMixture
+from genmix.families import Autoregressive, MaskMixture
 
 TINY: dict[str, Any] = {"steps": 2, "batch_size": 10, "layers": 1, "width": 2, "hidden": 4}
 
@@ -51,7 +52,7 @@ def test_levels_are_those_of_the_likelihood():
     grey = pixelcnn.Config(likelihood="logistic-mixture", **TINY)
     assert pixelcnn.load(grey).num_levels == 17
     model: Any = pixelcnn.build(grey, pixelcnn.load(grey), "nade")
-    assert model.levels == LogisticMixtureLevels(num_levels=17)
+    assert model.distribution == DiscretizedLogisticMixture(num_levels=17)
     assert pixelcnn.load(pixelcnn.Config()).num_levels == 2
 
 

@@ -11,7 +11,8 @@ from flax import nnx
 from scipy import stats
 
 from genmix import capabilities, objectives
-from genmix.families import Autoregressive, Bernoulli, BinaryLevels
+from genmix.densities import bernoulli
+from genmix.families import Autoregressive, Bernoulli
 from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
 from genmix.nets import MADE, MLP, NADE, StepwiseMADE
 from genmix.nets.state import map_variables
@@ -32,7 +33,7 @@ def spread(module):
 def mixture(num_masks=NUM_MASKS, **options):
     sizes = {"hidden": (5, 6), "cond_size": 2, "direct": True, "activation": jnp.tanh, **options}
     made = MADE(4, rngs=nnx.Rngs(0), **sizes)
-    density = Autoregressive(StepwiseMADE(spread(made)), BinaryLevels(), shape=(2, 2))
+    density = Autoregressive(StepwiseMADE(spread(made)), bernoulli.Bernoulli(), shape=(2, 2))
     return MaskMixture(density, num_masks, seed=1)
 
 
@@ -141,8 +142,9 @@ def test_capabilities():
 
 
 def test_what_has_no_masks_is_refused():
+    nade = NADE(4, 3, rngs=nnx.Rngs(0))
     for density, name in (
-        (Autoregressive(NADE(4, 3, rngs=nnx.Rngs(0)), BinaryLevels()), "Autoregressive of NADE"),
+        (Autoregressive(nade, bernoulli.Bernoulli()), "Autoregressive of NADE"),
         (Bernoulli(MLP(2, (3,), 4, rngs=nnx.Rngs(0))), "Bernoulli of MLP"),
     ):
         with pytest.raises(TypeError, match=rf"StepwiseMADE\(made\), ...\), got {name}"):

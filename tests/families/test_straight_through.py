@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genmix.families import Autoregressive, Bernoulli, BinaryLevels, StraightThrough
+from genmix.densities import bernoulli
+from genmix.families import Autoregressive, Bernoulli, StraightThrough
 from genmix.nets import MADE, StepwiseMADE
 
 LOGITS = jnp.array([-1.0, 0.5, 3.0])
@@ -25,6 +26,6 @@ def test_draws_and_densities_are_the_parts_and_gradients_the_means():
 
 def test_a_part_without_a_mean_is_refused():
     made = StepwiseMADE(MADE(4, (5,), 1, rngs=nnx.Rngs(0)))
-    part = Autoregressive(made, BinaryLevels(), shape=(2, 2, 1))
+    part = Autoregressive(made, bernoulli.Bernoulli(), shape=(2, 2, 1))
     with pytest.raises(TypeError, match=r"Autoregressive cannot be drawn straight .* no mean"):
         StraightThrough(part)

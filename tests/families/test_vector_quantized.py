@@ -11,10 +11,10 @@ import pytest
 from flax import nnx
 
 from genmix import evaluation, objectives
+from genmix.densities import bernoulli
 from genmix.families import (
     Autoregressive,
     Bernoulli,
-    BinaryLevels,
     Codebook,
     CodesOfBits,
     EnumeratedBoltzmann,
@@ -43,8 +43,8 @@ def model(prior: Any = None, likelihood: Any = None) -> VectorQuantized:
 
 
 def made(rngs: nnx.Rngs) -> CodesOfBits:
-    network = StepwiseMADE(MADE(2 * PLACES, (12,), 1, rngs=rngs))
-    return CodesOfBits(Autoregressive(network, BinaryLevels()), (PLACES,), CODES)
+    network = StepwiseMADE(MADE(2 * PLACES, (12,), rngs=rngs))
+    return CodesOfBits(Autoregressive(network, bernoulli.Bernoulli()), (PLACES,), CODES)
 
 
 def boltzmann(rngs: nnx.Rngs) -> CodesOfBits:

@@ -6,8 +6,26 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genmix.families import Bernoulli, DiscretizedLogistic, FullNormal, Normal, OneHot
-from genmix.nets import MLP, ConvDecoder, ConvEncoder, Rescale, outputs
+from genmix.densities import normal
+from genmix.families import (
+    Autoregressive,
+    Bernoulli,
+    DiscretizedLogistic,
+    FullNormal,
+    Normal,
+    OneHot,
+)
+from genmix.nets import (
+    MADE,
+    MLP,
+    NADE,
+    ConvDecoder,
+    ConvEncoder,
+    GatedPixelCNN,
+    Rescale,
+    StepwiseMADE,
+    outputs,
+)
 
 NETWORKS = {
     "mlp": (lambda rngs: MLP(3, (4,), (2, 5), rngs=rngs), (3,)),
@@ -52,6 +70,40 @@ def test_a_model_is_built_on_shapes_and_under_jit():
     shapes, part = jax.eval_shape(build, jax.random.key(0)), jax.jit(build)(jax.random.key(0))
     assert jax.tree.structure(shapes) == jax.tree.structure(part)
     np.testing.assert_allclose(part.mean(jnp.ones(3)), build(jax.random.key(0)).mean(jnp.ones(3)))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_part_built_too_late_is_refused(name):
+    """In a loss, or after training, it would lose the last layer that was trained."""
+    build, in_shape = NETWORKS[name]
+    network, x = build(nnx.Rngs(0)), jnp.ones(in_shape)
+    loss = lambda network: jnp.sum(Normal(network).mean(x))
+    trained = jax.tree.map(lambda leaf: leaf + 1, network)
+    for late in (jax.jit(loss), jax.grad(loss)):
+        with pytest.raises(ValueError, match="no longer those that it was drawn with"):
+            late(network)
+    with pytest.raises(ValueError, match=r"new, outside of losses and jitted functions; or give"):
+        Normal(trained)
+    # What needs no other number of outputs is built anywhere.
+    assert jnp.all(jnp.isfinite(jax.jit(lambda n: Bernoulli(n).mean(x))(trained)))
+    assert jnp.isfinite(jax.jit(loss)(Normal(network).network))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda rngs: NADE(2, 3, rngs=rngs),
+        lambda rngs: StepwiseMADE(MADE(2, (3,), rngs=rngs)),
+        lambda rngs: GatedPixelCNN((1, 2), 2, 1, rngs=rngs),
+    ],
+)
+def test_an_autoregressive_part_built_too_late_is_refused(network):
+    loss = lambda network: Autoregressive(network, normal.Normal()).log_prob(jnp.ones(shape))
+    new = network(nnx.Rngs(0))
+    shape = new.shape
+    assert jnp.isfinite(loss(new))
+    with pytest.raises(ValueError, match="no longer those that it was drawn with"):
+        jax.jit(loss)(new)
 
 
 def test_vectors_have_numbers_of_their_own():

@@ -1,4 +1,4 @@
-"""Densities of discrete events, one entry after the other; what comes when is a network's choice.
+"""Densities of events, one entry after the other; what comes when is a network's choice.
 
 | network | entries | reads as |
 |---|---|---|
@@ -13,17 +13,18 @@ have hidden entries (`InputDropout`), `GatedPixelCNN` and `RowLSTM` a limited re
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
-from genmix.families.autoregressive.levels import Levels
+from genmix.densities.distribution import Enters
+from genmix.nets.outputs import SizedByEntry
 
 Event = Shaped[Array, "..."]
-Encoder = Callable[[Any], PyTree]
+Encoder = Callable[[PyTree], PyTree]
 Choose = Callable[[PyTree, Array], tuple[PyTree, Array]]
 
 
@@ -47,19 +48,27 @@ class StepwiseNetwork(Protocol):
     def generate(self, choose: Choose, inputs: PyTree, cond: PyTree = None) -> PyTree: ...
 
 
+if TYPE_CHECKING:
+    Network = StepwiseNetwork
+    Record = Enters
+else:  # refused in words of its own, which a type check of arguments would preempt
+    Network = Record = Any
+
+
 class Autoregressive(nnx.Module):
     """p(x | c) = product of p(x_i | x_before i, c): a likelihood, a prior of codes, or a model.
 
     Args:
-        network: gives the parameters of each entry, such as `GatedPixelCNN`.
-        levels: what the parameters say of the entry, such as `BinaryLevels()`.
-        shape: of the event; by default the network's, with the channels last if there are several.
-            A single channel may be an axis of its own; a vector's entries may have any shape.
+        network: gives the numbers of each entry, such as `GatedPixelCNN`; it is told how many.
+        distribution: what they say of the entry, such as `bernoulli.Bernoulli()`.
+        shape: of the event; by default the network's, with the axes of an entry that is no number
+            last. Numbers of an image may have a last axis of 1; a vector's entries any shape.
         encoder: condition -> the network's condition, such as a decoder from z to a feature map.
 
     Raises:
-        TypeError: if the network cannot say its outputs entry by entry.
-        ValueError: if network, levels and shape do not fit each other.
+        TypeError: if the network cannot say its outputs entry by entry, or the distribution not how
+            an entry enters it.
+        ValueError: if network, distribution and shape do not fit each other.
 
     Source: Larochelle & Murray (2011), The neural autoregressive distribution estimator; Germain et
     al. (2015), arXiv:1502.03509; van den Oord et al. (2016), arXiv:1606.05328.
@@ -67,63 +76,46 @@ class Autoregressive(nnx.Module):
 
     def __init__(
         self,
-        network: Any,
-        levels: Levels,
+        network: Network,
+        distribution: Record,
         *,
         shape: Sequence[int] | None = None,
         encoder: Encoder | None = None,
     ):
-        if not isinstance(network, StepwiseNetwork):
-            raise TypeError(
-                "Autoregressive needs a network that can be asked entry by entry (with shape and "
-                f"generate), which {type(network).__name__} is not: use StepwiseMADE(made), NADE "
-                "or GatedPixelCNN."
-            )
-        got = (network.num_features, network.num_outputs)
-        expected = (levels.num_features, levels.num_parameters)
-        if got != expected:
-            raise ValueError(
-                f"{type(levels).__name__} gives {expected[0]} features and needs {expected[1]} "
-                f"outputs for each entry, but {type(network).__name__} has num_features {got[0]} "
-                f"and num_outputs {got[1]}."
-            )
-        channels = levels.num_channels
-        full = (*network.shape, channels)
-        default = network.shape if channels == 1 else full
+        self.network, self.distribution = _told(network, distribution), distribution
+        entry = distribution.entry_shape
+        default = (*self.network.shape, *entry)
         self.shape = default if shape is None else tuple(shape)
-        fits = self.shape in (default, full)
-        if len(network.shape) == 1:
-            fits = math.prod(self.shape) == math.prod(full) and (
-                channels == 1 or self.shape[-1:] == (channels,)
+        fits = self.shape == default or (not entry and self.shape == (*default, 1))
+        if len(self.network.shape) == 1:
+            fits = math.prod(self.shape) == math.prod(default) and (
+                not entry or self.shape[-len(entry) :] == entry
             )
         if not fits:
             raise ValueError(
                 f"Events of shape {self.shape} do not fill the network's {default}: an image keeps "
                 "its height and width, a vector its number of entries."
             )
-        self.network, self.levels, self.encoder = network, levels, encoder
+        self.encoder = encoder
 
-    def parameters(
+    def numbers(
         self, x: Event, cond: PyTree = None, keep: Event | None = None
     ) -> Float[Array, "..."]:
-        """The network's outputs at x, for every entry; last axis: the parameters of its levels."""
-        features = jax.vmap(self.levels.features)(self._entries(x))
+        """The network's outputs at x, [*its shape, num_parameters]: those of its distribution."""
+        features = self.distribution.features(self._entries(x))
         if keep is not None:
-            features = features * self._kept(keep).reshape(-1, 1).astype(features.dtype)
-        features = features.reshape(*self.network.shape, -1)
+            features = features * self._kept(keep)[..., None].astype(features.dtype)
         return self.network(features, self._given(cond))
 
     def log_prob(
         self, x: Event, cond: PyTree = None, keep: Event | None = None
     ) -> Float[Array, ""]:
-        """Log-probability of x, in nats; -inf where an entry is none of its levels.
+        """Log-density of x, in nats; -inf where an entry is off the distribution's support.
 
         Args:
             keep: of the network's shape; an entry with 0 is hidden from those after it.
         """
-        parameters = self.parameters(x, cond, keep)
-        entries, flat = self._entries(x), parameters.reshape(-1, parameters.shape[-1])
-        return jnp.sum(jax.vmap(self.levels.log_prob)(entries, flat))
+        return self.distribution.log_prob(self._entries(x), self.numbers(x, cond, keep))
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None, keep: Event | None = None) -> Event:
         """One event, at about the cost of one pass of the network; `keep` as in `log_prob`."""
@@ -131,22 +123,23 @@ class Autoregressive(nnx.Module):
         entries = jnp.arange(math.prod(shape)).reshape(shape)
         kept = jnp.ones(shape) if keep is None else self._kept(keep)
 
-        def choose(inputs: PyTree, parameters: Array) -> tuple[Array, Array]:
+        def choose(inputs: PyTree, numbers: Array) -> tuple[Array, Array]:
             i, kept = inputs
-            x = self.levels.sample(jax.random.fold_in(key, i), parameters)
-            features = self.levels.features(x)
+            x = self.distribution.sample(jax.random.fold_in(key, i), numbers)
+            features = self.distribution.features(x)
             return x, features * kept.astype(features.dtype)
 
         x = self.network.generate(choose, (entries, kept), self._given(cond))
         return x.reshape(self.shape)
 
-    def _entries(self, x: Event) -> Shaped[Array, "entries channels"]:
+    def _entries(self, x: Event) -> Event:
+        """x as the network and the distribution have it: [*network's shape, *entry's shape]."""
         if x.shape != self.shape:
             raise ValueError(
                 f"Autoregressive expects one event of shape {self.shape}, got {x.shape}; for a "
                 "batch use jax.vmap."
             )
-        return x.reshape(-1, self.levels.num_channels)
+        return x.reshape(*self.network.shape, *self.distribution.entry_shape)
 
     def _kept(self, keep: Event) -> Event:
         if keep.shape != self.network.shape:
@@ -157,3 +150,29 @@ class Autoregressive(nnx.Module):
 
     def _given(self, cond: PyTree) -> PyTree:
         return cond if self.encoder is None else self.encoder(cond)
+
+
+def _told(network: Network, distribution: Record) -> StepwiseNetwork:
+    """The network, told by how many numbers an entry enters and how many it needs."""
+    if not isinstance(network, StepwiseNetwork):
+        raise TypeError(
+            "Autoregressive needs a network that can be asked entry by entry (with shape and "
+            f"generate), which {type(network).__name__} is not: use StepwiseMADE(made), NADE or "
+            "GatedPixelCNN."
+        )
+    name = type(distribution).__name__
+    if not isinstance(distribution, Enters):
+        raise TypeError(
+            "Autoregressive needs a record that says how an entry enters the network (num_features "
+            f"and features), such as bernoulli.Bernoulli() or normal.Normal(); got {name}."
+        )
+    expected = (distribution.num_features, distribution.num_parameters)
+    if isinstance(network, SizedByEntry):
+        return network.with_entries(*expected)
+    got = (network.num_features, network.num_outputs)
+    if got != expected:
+        raise ValueError(
+            f"{name} gives {expected[0]} features and needs {expected[1]} outputs for each entry, "
+            f"but {type(network).__name__} has num_features {got[0]} and num_outputs {got[1]}."
+        )
+    return network

@@ -86,7 +86,7 @@ class MaskMixture(nnx.Module):
         places = [jax.random.permutation(k, n) for k, n in zip(keys, sizes, strict=True)]
         density = Autoregressive(
             StepwiseMADE(made.rearranged(places)),
-            self.density.levels,
+            self.density.distribution,
             shape=self.density.shape,
             encoder=encoder,
         )
