@@ -3,6 +3,7 @@
 from genmix.families.autoregressive.autoregressive import Autoregressive
 from genmix.families.autoregressive.input_dropout import InputDropout
 from genmix.families.autoregressive.mask_sampling import MaskMixture, MaskSampling
+from genmix.families.continuous_flow import ContinuousFlow
 from genmix.families.diffusion.chain import DiffusionChain
 from genmix.families.diffusion.ddim import DDIM
 from genmix.families.diffusion.denoiser import Denoiser
@@ -42,6 +43,7 @@ from genmix.families.flow import (
     SampledFlow,
     transformed,
 )
+from genmix.families.hutchinson import Hutchinson
 from genmix.families.implicit.deterministic import Deterministic
 from genmix.families.implicit.implicit import Implicit
 from genmix.families.latent.autoencoder import Autoencoder
@@ -78,6 +80,7 @@ __all__ = [
     "Codebook",
     "CodesOfBits",
     "Conditional",
+    "ContinuousFlow",
     "DeepBelief",
     "DeepBoltzmann",
     "Denoiser",
@@ -99,6 +102,7 @@ __all__ = [
     "Guided",
     "Hamiltonian",
     "HiddenMarkov",
+    "Hutchinson",
     "Implicit",
     "Independent",
     "InputDropout",

@@ -27,6 +27,7 @@ from genmix.objectives.comparison import (
 from genmix.objectives.deep_belief import up_down
 from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
+from genmix.objectives.flow_matching import flow_matching
 from genmix.objectives.generative_stochastic import walkback
 from genmix.objectives.information import barber_agakov
 from genmix.objectives.likelihood import (
@@ -64,6 +65,7 @@ __all__ = [
     "elbo",
     "feature_likelihood",
     "feature_matching",
+    "flow_matching",
     "generator",
     "importance_weighted",
     "iwae",
