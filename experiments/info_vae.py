@@ -18,26 +18,19 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 
 from experiments import study
-from genmix import data, divergences, evaluation, objectives
+from genmix import divergences, evaluation, objectives
 from genmix.data import Dataset
 from genmix.densities import bernoulli
-from genmix.evaluation import pictures
-from genmix.families import (
-    Autoregressive,
-    Bernoulli,
-    LatentVariableModel,
-    Normal,
-    StandardNormal,
-)
+from genmix.evaluation import model_pictures
+from genmix.families import Autoregressive, Bernoulli, LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, GatedPixelCNN
-from genmix.objectives import Rate, Term
+from genmix.objectives import Rate
 from genmix.runs import command_line
-from genmix.training import Game, Plan, Player
+from genmix.training import Game, Player
 
 
 class Weights(NamedTuple):
@@ -57,9 +50,8 @@ MODELS: dict[Name, Weights] = {
     "WAE-MMD": Weights(0.0, mmd=100.0),
     "AAE": Weights(0.0, critic=10.0),  # which WAE-GAN is, too
 }
-
-
 Decoder = Literal["mlp", "pixelcnn"]
+LOSSES = divergences.gan.non_saturating
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,9 +72,7 @@ class Config(study.Resumable, study.Images):
     """Of the PixelCNN, the first 7x7 and the others 3x3."""
     steps: study.Count | None = None
     """6,000 with the weak decoder, and 2,000 with the PixelCNN."""
-    batch_size: Annotated[int, study.Rule(lambda value: value >= 2, "be at least 2 for an MMD")] = (
-        100
-    )
+    batch_size: Annotated[int, study.at_least(2, "for an MMD")] = 100
     learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
     particles: study.Count = 500
@@ -91,44 +81,25 @@ class Config(study.Resumable, study.Images):
     """Training images over which the ELBO is taken apart; the information is at most their log."""
 
 
-def objective(weights: Weights) -> Term:
-    """The ELBO and distances between aggregated posterior and prior, weighed."""
-    term = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True))
-    term = term + weights.mmd * objectives.mmd(objectives.latent)
-    if weights.critic:
-        game = objectives.generator(objectives.latent, divergences.gan.non_saturating)
-        term = term + weights.critic * game
-    return term.of("autoencoder")
-
-
-def num_steps(config: Config, decoder: Decoder) -> int:
-    return config.steps or (6000 if decoder == "mlp" else 2000)
-
-
 def players(config: Config, weights: Weights, steps: int) -> list[Player]:
-    learning_rate = optax.cosine_decay_schedule(config.learning_rate, steps)
-    autoencoder = Player(
-        name="autoencoder",
-        loss=objective(weights),
-        optimizer=optax.adam(learning_rate),
-    )
-    if not weights.critic:
-        return [autoencoder]
-    judged = objectives.critic(objectives.latent, divergences.gan.non_saturating)
-    judged = judged + 0.1 * objectives.r1(objectives.latent)
-    critic = Player(
-        name="critic",
-        loss=judged.of("autoencoder"),
-        optimizer=optax.adam(learning_rate, b1=0.5),
-    )
-    return [critic, autoencoder]
+    """The ELBO and distances between aggregated posterior and prior, weighed; a critic if asked."""
+    rate = optax.cosine_decay_schedule(config.learning_rate, steps)
+    adam = lambda b1: optax.adam(rate, b1=b1)
+    loss = objectives.elbo(rate=Rate(beta=weights.beta, analytic=True))
+    loss += weights.mmd * objectives.mmd(objectives.latent)
+    team = []
+    if weights.critic:
+        loss += weights.critic * objectives.generator(objectives.latent, LOSSES)
+        judged = objectives.critic(objectives.latent, LOSSES) + 0.1 * objectives.r1(
+            objectives.latent
+        )
+        team.append(Player(name="critic", loss=judged.of("autoencoder"), optimizer=adam(0.5)))
+    return [*team, Player(name="autoencoder", loss=loss.of("autoencoder"), optimizer=adam(0.9))]
 
 
-def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
+def build(config: Config, shape: tuple[int, ...], decoder: Decoder = "mlp") -> Game:
     """An autoencoder, and a critic of its latents that only the AAE asks."""
-    shape = dataset.train.shape[1:]
-    hidden = config.hidden or (100 if math.prod(shape) < 500 else 400)
-    rngs = nnx.Rngs(config.seed)
+    rngs, hidden = nnx.Rngs(config.seed), config.hidden or study.by_size(shape, 100, 400)
     encoder = MLP(shape, (hidden, hidden), config.latent, rngs=rngs)
     if decoder == "mlp":
         likelihood: Any = Bernoulli(MLP(config.latent, (hidden, hidden), shape, rngs=rngs))
@@ -138,93 +109,33 @@ def build(config: Config, dataset: Dataset, decoder: Decoder = "mlp") -> Game:
         )
         features = MLP(config.latent, (hidden,), (*shape[:2], config.width), rngs=rngs)
         likelihood = Autoregressive(network, bernoulli.Bernoulli(), shape=shape, encoder=features)
-    model = LatentVariableModel(
-        prior=StandardNormal(config.latent),
-        likelihood=likelihood,
-        posterior=Normal(encoder),
-    )
+    prior, posterior = StandardNormal(config.latent), Normal(encoder)
+    model = LatentVariableModel(prior=prior, likelihood=likelihood, posterior=posterior)
     critic = MLP(config.latent, (hidden, hidden), 1, activation=jax.nn.relu, rngs=rngs)
     return Game(autoencoder=model, critic=critic)
-
-
-def variant(config: Config, dataset: Dataset, name: Name, decoder: Decoder) -> study.Variant:
-    steps = num_steps(config, decoder)
-    plan = Plan(
-        num_rounds=steps,
-        batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        rounds_per_call=max(steps // 20, 1),
-    )
-    return study.Variant(
-        name=f"{name}, {decoder}",
-        folder=f"{decoder}/{name.replace(' ', '-')}",
-        row={"model": name, "decoder": decoder, **MODELS[name]._asdict()},
-        build=lambda: build(config, dataset, decoder),
-        players=players(config, MODELS[name], steps),
-        data=dataset.train,
-        plan=plan,
-    )
-
-
-def training_events(config: Config, dataset: Dataset) -> jax.Array:
-    """Binary training images, drawn once where training draws them anew."""
-    x = jnp.asarray(dataset.train[: config.events])
-    if dataset.binarization == "dynamic":
-        return data.binarize(jax.random.key(0), x)
-    return x
 
 
 def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> dict[str, Any]:
     """Figures of one model, in nats an image where they have a unit."""
     keys = jax.random.split(config.key, 5)
-    x, test = training_events(config, dataset), jnp.asarray(dataset.test)
-    rows = max(640_000 // math.prod(test.shape[1:]), 1)
+    x, test = jnp.asarray(dataset.train[: config.events]), jnp.asarray(dataset.test)
+    if dataset.transform is not None:  # bits, drawn once where training draws them anew
+        x = dataset.transform(jax.random.key(0), x)
     parts = evaluation.decomposition(keys[0], model, x)
+    rows = max(640_000 // test[0].size, 1)
     nll = evaluation.log_likelihood(
         keys[1], model, test, num_particles=config.particles, rows_per_chunk=rows
     )
-    units = evaluation.active_units(keys[2], model, test)[0]
-    on_test = evaluation.elbo(keys[3], model, test)
-    term = objectives.mmd(objectives.latent)
-    mmd, _ = jax.jit(term)(model, keys[4], test, ())
+    mmd, _ = jax.jit(objectives.mmd(objectives.latent))(model, keys[4], test, ())
     return {
-        "reconstruction": float(parts.reconstruction),
-        "information": float(parts.information),
-        "marginal_kl": float(parts.marginal_kl),
+        **{name: float(nats) for name, nats in parts._asdict().items()},
         "elbo": float(parts.elbo),
-        "test_elbo": on_test.elbo,
+        "test_elbo": evaluation.elbo(keys[3], model, test).elbo,
         "nll": nll.nll,
         "nll_standard_error": nll.standard_error,
-        "active_units": int(np.sum(units)),
+        "active_units": int(evaluation.active_units(keys[2], model, test)[0].sum()),
         "test_mmd": float(mmd),
     }
-
-
-def save_pictures(
-    config: Config,
-    dataset: Dataset,
-    decoder: Decoder,
-    models: Sequence[LatentVariableModel],
-    out: Path,
-) -> None:
-    """A row of ten for each model: x given z of the prior; reconstructions of the same images.
-
-    They are means with the weak decoder, and draws with the PixelCNN.
-    """
-    z_key, x_key = jax.random.split(config.key)
-    z, keys = jax.random.normal(z_key, (10, config.latent)), jax.random.split(x_key, 10)
-    x = jnp.asarray(dataset.test[:10])
-    samples, reconstructions = [], [x]
-    for model in models:
-        if decoder == "mlp":
-            show = jax.vmap(model.decode)
-        else:
-            draw = lambda z, key, model=model: model.likelihood.sample(key, z)
-            show = jax.jit(lambda z, draw=draw: jax.vmap(draw)(z, jax.random.clone(keys)))
-        samples.append(show(z))
-        reconstructions.append(show(jax.vmap(model.posterior.mean)(x)))
-    pictures.save_samples(out / f"samples-{decoder}.png", jnp.concatenate(samples))
-    pictures.save_samples(out / f"reconstructions-{decoder}.png", jnp.concatenate(reconstructions))
 
 
 def table(config: Config, dataset: Dataset, decoder: Decoder) -> study.Table:
@@ -248,17 +159,28 @@ def table(config: Config, dataset: Dataset, decoder: Decoder) -> study.Table:
 
 def experiment(config: Config) -> study.Study:
     dataset = config.load()
-    if dataset.num_levels != 2:
-        raise ValueError(f"{dataset.name} is not binary, which the Bernoulli decoder needs.")
+
+    def variant(name: Name, decoder: Decoder) -> study.Variant:
+        steps = config.steps or (6000 if decoder == "mlp" else 2000)
+        return study.Variant(
+            name=f"{name}, {decoder}",
+            folder=f"{decoder}/{name.replace(' ', '-')}",
+            row={"model": name, "decoder": decoder, **MODELS[name]._asdict()},
+            build=lambda: build(config, dataset.train.shape[1:], decoder),
+            players=players(config, MODELS[name], steps),
+            data=dataset.train,
+            plan=study.plan(steps, config.batch_size, transform=dataset.transform),
+        )
 
     def draw(out: Path, found: Sequence[study.Result]) -> None:
         for decoder in config.decoder:
             models = [it.model.autoencoder for it in found if it.row["decoder"] == decoder]
-            save_pictures(config, dataset, decoder, models, out)
+            samples, again = out / f"samples-{decoder}.png", out / f"reconstructions-{decoder}.png"
+            model_pictures.save_samples(samples, config.key, models)
+            model_pictures.save_reconstructions(again, config.key, models, dataset.test[:10])
 
-    variants = [variant(config, dataset, n, d) for d in config.decoder for n in config.model]
     return study.Study(
-        variants=variants,
+        variants=[variant(name, decoder) for decoder in config.decoder for name in config.model],
         measure=lambda result: evaluate(config, dataset, result.model.autoencoder),
         draw=draw,
         tables=[table(config, dataset, decoder) for decoder in config.decoder],

@@ -9,6 +9,7 @@ al. (2016), arXiv:1511.05644.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -20,7 +21,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import divergences, evaluation, objectives
-from genmix.evaluation import pictures, sample_quality
+from genmix.evaluation import model_pictures, sample_quality
 from genmix.families import LatentVariableModel, Normal, StandardNormal
 from genmix.nets import MLP, FeatureCritic, Rescale
 from genmix.runs import command_line
@@ -123,14 +124,6 @@ def evaluate(
     }
 
 
-def draw(config: Config, x: jax.Array, out: Path, models: list[LatentVariableModel]) -> None:
-    """Two rows of samples for each model; a row of images, and one of each model's versions."""
-    samples = [sample_quality.draw_means(config.key, model, 20) for model in models]
-    pictures.save_samples(out / "samples.png", np.concatenate(samples))
-    again = [jax.vmap(model.decode)(jax.vmap(model.posterior.mean)(x)) for model in models]
-    pictures.save_samples(out / "reconstructions.png", jnp.concatenate([x, *again]))
-
-
 def experiment(config: Config) -> study.Study:
     source = config.images()
     test, judge = jnp.asarray(source.test, jnp.float32), study.judge_of(config, source)
@@ -142,6 +135,14 @@ def experiment(config: Config) -> study.Study:
         data=np.asarray(source.train, np.float32),
         plan=config.plan(reports=20, average_decay=0.999),
     )
+
+    def draw(out: Path, found: Sequence[study.Result]) -> None:
+        """Two rows of samples for each model; a row of images, and one of each model's versions."""
+        models = [it.model.model for it in found]
+        model_pictures.save_samples(out / "samples.png", config.key, models, num_images=20)
+        again = out / "reconstructions.png"
+        model_pictures.save_reconstructions(again, config.key, models, test[:10])
+
     title = (
         "{dataset}: test images in nats; means given z of the prior, seen by a classifier of "
         "accuracy {classifier_accuracy:.1%}; a critic of images sees {judged}"
@@ -158,7 +159,7 @@ def experiment(config: Config) -> study.Study:
     return study.Study(
         variants=[variant(name) for name in config.model],
         measure=lambda it: evaluate(config, it.model.model, test, judge(it.out)),
-        draw=lambda out, found: draw(config, test[:10], out, [it.model.model for it in found]),
+        draw=draw,
         tables=[study.Table(title, columns)],
         facts=lambda out: facts | {"classifier_accuracy": judge(out).accuracy},
         units="nats per image, of a density on [0, 1] a pixel; seconds",

@@ -53,6 +53,7 @@ from experiments.study.settings import (
     Share,
     Training,
     at_least,
+    plan,
 )
 from experiments.study.size import by_size
 from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
@@ -89,6 +90,7 @@ __all__ = [
     "check",
     "judge_of",
     "judged_data",
+    "plan",
     "run",
     "save_curves",
 ]

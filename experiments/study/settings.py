@@ -29,8 +29,8 @@ class Rule(NamedTuple):
     says: str
 
 
-def at_least(least: int) -> Rule:
-    return Rule(lambda value: value >= least, f"be at least {least}")
+def at_least(least: int, why: str = "") -> Rule:
+    return Rule(lambda value: value >= least, f"be at least {least} {why}".rstrip())
 
 
 _Item = TypeVar("_Item")
@@ -120,12 +120,13 @@ class Training(Resumable):
     def plan(self, steps: int | None = None, *, reports: int = 50, **more: Any) -> Plan:
         """As many rounds as there are steps, or another number of them, in so many reports."""
         rounds = self.steps if steps is None else steps
-        options: dict[str, Any] = {
-            "num_rounds": rounds,
-            "batch_size": self.batch_size,
-            "rounds_per_call": max(rounds // reports, 1),
-        }
-        return Plan(**(options | more))
+        return plan(rounds, reports=reports, **{"batch_size": self.batch_size, **more})
+
+
+def plan(rounds: int, batch_size: int, *, reports: int = 50, **more: Any) -> Plan:
+    """So many rounds of training, in so many reports."""
+    options: dict[str, Any] = {"rounds_per_call": max(rounds // reports, 1), **more}
+    return Plan(num_rounds=rounds, batch_size=batch_size, **options)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

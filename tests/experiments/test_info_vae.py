@@ -41,13 +41,14 @@ def test_a_short_run(tmp_path, capsys):
 def test_objectives_are_weighed_sums_of_two_terms():
     config = info_vae.Config(**TINY)
     dataset = data.load("digits")
-    model = info_vae.build(config, dataset)
+    model = info_vae.build(config, dataset.test.shape[1:])
     x = jnp.round(jnp.asarray(dataset.test[:20]))
 
     @jax.jit
     def evaluate():
-        terms = [info_vae.objective(info_vae.MODELS[name]) for name in ("VAE", "InfoVAE")]
-        return [term(model, jax.random.key(0), x, (jnp.zeros((), int), ())) for term in terms]
+        teams = [info_vae.players(config, info_vae.MODELS[n], 1) for n in ("VAE", "InfoVAE")]
+        carry = (jnp.zeros((), int), ())
+        return [player.loss(model, jax.random.key(0), x, carry) for (player,) in teams]
 
     (vae, (metrics, _)), (info, (same, _)) = evaluate()
     np.testing.assert_allclose(vae, -metrics["elbo"], rtol=1e-5)
