@@ -47,8 +47,10 @@ from genmix.families.hutchinson import Hutchinson
 from genmix.families.implicit.deterministic import Deterministic
 from genmix.families.implicit.implicit import Implicit
 from genmix.families.latent.autoencoder import Autoencoder
+from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
 from genmix.families.latent.latent_variable import LatentVariableModel
+from genmix.families.latent.pairs import Pairs
 from genmix.families.latent.summed import Summed
 from genmix.families.latent.vamp_prior import VampPrior
 from genmix.families.latent.vector_quantized import Codebook, VectorQuantized
@@ -77,6 +79,8 @@ __all__ = [
     "Auxiliary",
     "Bernoulli",
     "Categorical",
+    "CategoricalLevels",
+    "Classified",
     "Codebook",
     "CodesOfBits",
     "Conditional",
@@ -118,6 +122,7 @@ __all__ = [
     "OneHot",
     "Optimized",
     "Padded",
+    "Pairs",
     "ProbabilityFlow",
     "Rejecting",
     "Resampled",

@@ -15,6 +15,7 @@ from genmix.objectives.adversarial import (
     wgan_lp,
 )
 from genmix.objectives.autoencoding import rate, reconstruction
+from genmix.objectives.classification import classification
 from genmix.objectives.comparison import (
     Comparison,
     conditional,
@@ -54,6 +55,7 @@ __all__ = [
     "Term",
     "barber_agakov",
     "between",
+    "classification",
     "codebook",
     "commitment",
     "conditional",

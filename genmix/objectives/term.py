@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix.examples import count
 from genmix.paths import Part, find
 
 Metrics = Mapping[str, Float[Array, ""]]
@@ -102,6 +104,37 @@ class Term:
             lambda model, *rest: self.loss(find(model, part), *rest),
             lambda model: self.init(find(model, part)),
         )
+
+    def over(self, examples: PyTree, batch_size: int, *, prefix: str) -> "Term":
+        """The same term on batches of other examples, drawn for each step with replacement.
+
+        Such as the few examples that have labels, beside the batches of all.
+
+        Args:
+            examples: along the first axis of each array.
+            prefix: of the names of its metrics.
+
+        Raises:
+            ValueError: if there are no examples, their arrays differ in length, or batch_size < 1.
+        """
+        number, examples = count(examples), jax.tree.map(jnp.asarray, examples)
+        if number < 1 or batch_size < 1:
+            raise ValueError(
+                f"a term needs examples and a batch_size of at least 1, got {number} examples and "
+                f"batch_size {batch_size}."
+            )
+
+        def loss(model, key, batch, carry):
+            del batch
+            choice_key, key = jax.random.split(key)
+            chosen = jax.random.randint(choice_key, (batch_size,), 0, number)
+            other = jax.tree.map(lambda a: a[chosen], examples)
+            value, (metrics, carry) = self(model, key, other, carry)
+            named = {f"{prefix}{name}": metric for name, metric in metrics.items()}
+            return value, (named, carry)
+
+        of = lambda part: self.of(part).over(examples, batch_size, prefix=prefix)
+        return Term(loss, self.init, of)
 
     def on(self, select: Callable[[PyTree], PyTree]) -> "Term":
         """The same term on a part of each batch, such as the images of pairs with labels."""

@@ -11,6 +11,7 @@ from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Draw, Terms
 from genmix.capabilities import Density, Enumerable, require_weighted
 from genmix.families import weigh
+from genmix.families.latent.pairs import Pairs
 from genmix.nets import state
 
 
@@ -42,14 +43,14 @@ class Summed(nnx.Module):
             )
         require_weighted(part, "part of a sum")
         weigh.require_weights(part, "a sum over classes")
-        self.prior: Enumerable = prior
+        self.prior: Any = prior
         self.part: Any = part
 
     def log_weight_terms(
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = weigh.draw
     ) -> Terms:
         """One term: the log-weight, in nats."""
-        log_joint = self._log_joint(key, x, cond, draw)
+        log_joint = self.log_joint(key, x, cond, draw)
         possible = jnp.any(log_joint > -jnp.inf) | jnp.any(jnp.isnan(log_joint))
         value = jax.nn.logsumexp(jnp.where(possible, log_joint, 0.0))
         value = jnp.where(possible, value, -jnp.inf)
@@ -63,11 +64,12 @@ class Summed(nnx.Module):
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None
     ) -> Float[Array, " n"]:
         """log p(y | x) of each value of y, in nats; exact if the part is."""
-        return jax.nn.log_softmax(self._log_joint(key, x, cond, weigh.draw))
+        return jax.nn.log_softmax(self.log_joint(key, x, cond, weigh.draw))
 
-    def _log_joint(
-        self, key: Key[Array, ""], x: PyTree, cond: PyTree, draw: Draw
+    def log_joint(
+        self, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = weigh.draw
     ) -> Float[Array, " n"]:
+        """log p(y) and the part's log-weight given y, added, for each value of y, in nats."""
         inner = draw if draw is weigh.draw else reparameterized.draw
 
         def one(key: Key[Array, ""], y: PyTree) -> Float[Array, ""]:
@@ -76,6 +78,11 @@ class Summed(nnx.Module):
 
         values, log_prior = self.prior.support(cond)
         return log_prior + jax.vmap(one)(jax.random.split(key, len(log_prior)), values)
+
+    @property
+    def pairs(self) -> Pairs:
+        """The same distribution with y seen: a density of (x, y)."""
+        return Pairs(prior=self.prior, part=self.part)
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:
         """Draw y from its prior, then x given y.

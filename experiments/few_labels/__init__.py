@@ -1,0 +1,1 @@
+"""What `experiments.semi_supervised` is made of: its settings and its parts."""
