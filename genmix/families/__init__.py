@@ -79,7 +79,6 @@ __all__ = [
     "Auxiliary",
     "Bernoulli",
     "Categorical",
-    "CategoricalLevels",
     "Classified",
     "Codebook",
     "CodesOfBits",
