@@ -1,6 +1,7 @@
 """What compares distributions by their samples or scores: distances, GAN losses, information."""
 
 from genmix.divergences import (
+    coverage,
     feature_matching,
     gan,
     gradient_penalty,
@@ -10,6 +11,7 @@ from genmix.divergences import (
 )
 
 __all__ = [
+    "coverage",
     "feature_matching",
     "gan",
     "gradient_penalty",

@@ -6,6 +6,7 @@ from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.feature_critic import FeatureCritic
 from genmix.nets.glow_network import GlowNetwork
+from genmix.nets.instance_norm import InstanceNorm
 from genmix.nets.joined import Joined, JoinedChannels
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
@@ -17,6 +18,7 @@ from genmix.nets.pixel_cnn import GatedPixelCNN
 from genmix.nets.pixel_rnn import DiagonalBiLSTM
 from genmix.nets.recurrent import GRU, LSTM
 from genmix.nets.rescale import Rescale
+from genmix.nets.residual_translator import ResidualTranslator
 from genmix.nets.row_lstm import RowLSTM
 from genmix.nets.spectral_norm import SpectralNorm, spectrally_normalized
 from genmix.nets.stepwise_made import StepwiseMADE
@@ -38,12 +40,14 @@ __all__ = [
     "FeatureCritic",
     "GatedPixelCNN",
     "GlowNetwork",
+    "InstanceNorm",
     "Joined",
     "JoinedChannels",
     "LowPrecision",
     "MapDecoder",
     "MapEncoder",
     "Rescale",
+    "ResidualTranslator",
     "RowLSTM",
     "SpectralNorm",
     "StepwiseMADE",

@@ -41,8 +41,10 @@ from genmix.objectives.likelihood import (
     vr_max,
 )
 from genmix.objectives.mask_cycling import masked_elbo
+from genmix.objectives.pool import Pool
 from genmix.objectives.quantization import codebook, commitment, moving_codebook
 from genmix.objectives.term import Loss, Term, between
+from genmix.objectives.translation import cycle, identity, reverse, translated
 from genmix.objectives.unnormalized import (
     contrastive_divergence,
     persistent_contrastive_divergence,
@@ -51,6 +53,7 @@ from genmix.objectives.unnormalized import (
 __all__ = [
     "Comparison",
     "Loss",
+    "Pool",
     "Rate",
     "Term",
     "barber_agakov",
@@ -61,6 +64,7 @@ __all__ = [
     "conditional",
     "contrastive_divergence",
     "critic",
+    "cycle",
     "data",
     "decoded",
     "diffusion",
@@ -69,6 +73,7 @@ __all__ = [
     "feature_matching",
     "flow_matching",
     "generator",
+    "identity",
     "importance_weighted",
     "iwae",
     "joint",
@@ -83,7 +88,9 @@ __all__ = [
     "rate",
     "reconstruction",
     "renyi",
+    "reverse",
     "sliced_wasserstein",
+    "translated",
     "up_down",
     "vimco",
     "vr_max",

@@ -23,19 +23,19 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import with_gradient_of
+from genmix.divergences import coverage, gan, gradient_penalty
 from genmix.divergences import feature_matching as matching
-from genmix.divergences import gan, gradient_penalty
 from genmix.nets import state
 from genmix.objectives.autoencoding import Encodes
 from genmix.objectives.comparison import (
     Comparison,
-    checked,
     checked_to_move,
     flat,
     pairs,
     per_event,
     require,
 )
+from genmix.objectives.pool import Pool
 from genmix.objectives.term import Term, between
 from genmix.paths import Part
 
@@ -50,28 +50,53 @@ def _scores(
     return per_event(lambda judge, _, event: jnp.reshape(judge(event), ()), judge, key, events)
 
 
-def critic(comparison: Comparison, losses: gan.Losses, *, by: Part = "critic") -> Term:
+def critic(
+    comparison: Comparison, losses: gan.Losses, *, by: Part = "critic", pool: Pool | None = None
+) -> Term:
     """Loss of the critic, which learns to tell real events from fake ones.
 
-    Metrics: the lower bound on the divergence (in nats for the JSD), and how often a real event
-    scores higher than a fake one, 0.5 for a critic that is fooled and 1 for a saturated one.
+    Metrics: the lower bound on the divergence (in nats for the JSD); accuracy, how often a real
+    event scores higher than a fake one, 0.5 for a critic that is fooled and 1 for a saturated one;
+    and of batches of at least two, `divergences.coverage` of the real events by the fake ones,
+    about 1 for equal distributions and near 0 for a generator that has collapsed.
+
+    Args:
+        pool: earlier fake events, some of which the critic is shown in place of new ones.
     """
+    given = Pool(0, None) if pool is None else pool
 
     def loss(part, judge, key, batch, carry):
         draw_key, real_key, fake_key = jax.random.split(key, 3)
+        if given.size:
+            draw_key, pool_key = jax.random.split(draw_key)
         real, fake = _constant(pairs(comparison, part, draw_key, batch))
+        metrics = _covered(comparison, real, fake)
+        if given.size:
+            fake, carry = given.exchange(pool_key, carry, fake)
         of_real, statistics = _scores(judge, real_key, real)
         state.store(judge, statistics)
         of_fake, statistics = _scores(judge, fake_key, fake)
         state.store(judge, statistics)
         value = losses.critic(of_real, of_fake)
-        metrics = {
+        metrics |= {
             f"{comparison.name}_{losses.measures}": losses.divergence(value),
             f"{comparison.name}_accuracy": gan.accuracy(of_real, of_fake),
         }
         return value, (metrics, carry)
 
-    return between(loss, checked(comparison), by)
+    def init(part, judge):
+        require(comparison, part)
+        return given.empty() if given.size else ()
+
+    return between(loss, init, by)
+
+
+def _covered(comparison: Comparison, real: PyTree, fake: PyTree) -> dict[str, Array]:
+    if len(jax.tree.leaves(real)[0]) < 2:
+        return {}
+    rows = flat(real), flat(fake)
+    share = coverage.coverage(*rows, num_neighbours=min(5, len(rows[0]) - 1))
+    return {f"{comparison.name}_coverage": share}
 
 
 def generator(comparison: Comparison, losses: gan.Losses, *, by: Part = "critic") -> Term:

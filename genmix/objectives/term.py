@@ -144,6 +144,18 @@ class Term:
             lambda part: self.of(part).on(select),
         )
 
+    def named(self, name: str) -> "Term":
+        """The same term, whose metrics have a name in front: twice in one sum they would collide.
+
+        `generator(translated, ...).named("to_b")` reports to_b_translated_gradient_norm.
+        """
+
+        def loss(model, key, batch, carry):
+            value, (metrics, carry) = self(model, key, batch, carry)
+            return value, ({f"{name}_{metric}": v for metric, v in metrics.items()}, carry)
+
+        return Term(loss, self.init, lambda part: self.of(part).named(name))
+
 
 def between(
     loss: Callable[..., tuple[Float[Array, ""], tuple[Metrics, PyTree]]],

@@ -249,6 +249,7 @@ def test_games_cut_anywhere_go_on_bit_for_bit():
         "critic/loss",
         "critic/data_jsd",
         "critic/data_accuracy",
+        "critic/data_coverage",
         "generator/loss",
         "generator/data_gradient_norm",
     }
