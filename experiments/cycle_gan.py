@@ -23,7 +23,7 @@ from genmix import objectives
 from genmix.data import domains, grey
 from genmix.data.domains import Domains
 from genmix.divergences import gan
-from genmix.evaluation import classifier, pictures
+from genmix.evaluation import pictures
 from genmix.families import Deterministic
 from genmix.nets import DCGANCritic, ResidualTranslator
 from genmix.objectives import Pool, Term
@@ -40,7 +40,7 @@ class Config(study.Training):
     domains: study.Each[Name] = ("inverted", "rotated", "thickened")
     digits: Literal["digits", "mnist"] = "digits"
     """Of the twins."""
-    folders: tuple[Path, Path] | None = None
+    folders: tuple[str, str] | None = None
     """Of images, for --domains folders."""
     side: study.Count = 32
     """Of the images of folders, a multiple of 4."""
@@ -50,9 +50,9 @@ class Config(study.Training):
     """Test images at most; all by default."""
     cycle: study.NotNegative = 10.0
     """Weight of the cycle's error."""
-    identity: study.NotNegative = 0.0
-    """Weight of the error of images of the target, which should stay as they are: for domains that
-    have their colours in common, unlike the inverted twins."""
+    identity: study.NotNegative | None = None
+    """Weight of the error of images of the target, which should stay as they are; 5 if not given,
+    and 0 for inverted twins, which have no colours in common."""
     pool: study.NotNegativeCount = 50
     """Earlier translations kept for each critic."""
     channels: tuple[study.Count, ...] = (32,)
@@ -72,7 +72,7 @@ class Config(study.Training):
 def load(config: Config, name: Name) -> Domains:
     if name == "folders":
         assert config.folders is not None
-        return domains.folders(*config.folders, side=config.side)
+        return domains.folders(*map(Path, config.folders), side=config.side)
     images = functools.partial(grey.load_images, data_dir=config.data_dir, limit=config.limit)
     if name == "mnist-to-fashion":
         return domains.between(images("mnist"), images("fashion-mnist"))
@@ -88,29 +88,32 @@ def build(config: Config, shape: tuple[int, ...]) -> Game:
     return Game(to_b=translator(), to_a=translator(), critic_b=critic(), critic_a=critic())
 
 
-def translators(config: Config) -> Term:
+def translators(config: Config, name: Name) -> Term:
     """What both translators minimise together."""
+    identity = config.identity
+    if identity is None:
+        identity = 0.0 if name == "inverted" else 5.0
 
     def towards(there: str, back: str, critic: str) -> Term:
         term = objectives.generator(objectives.translated, gan.least_squares, by=critic)
         term += config.cycle * objectives.cycle(back=back)
-        return (term + config.identity * objectives.identity()).of(there).named(there)
+        return (term + identity * objectives.identity()).of(there).named(there)
 
     back = towards("to_a", "to_b", "critic_a").on(objectives.reverse)
     return towards("to_b", "to_a", "critic_b") + back
 
 
-def players(config: Config, shape: tuple[int, ...]) -> list[Player]:
+def players(config: Config, name: Name, shape: tuple[int, ...]) -> list[Player]:
     adam = optax.adam(config.falling(), b1=0.5)
     pool = Pool(config.pool, jnp.zeros(shape))
 
-    def judging(name: str, there: str) -> Term:
+    def judging(critic: str, there: str) -> Term:
         compared = objectives.translated
-        return objectives.critic(compared, gan.least_squares, by=name, pool=pool).of(there)
+        return objectives.critic(compared, gan.least_squares, by=critic, pool=pool).of(there)
 
     of_a = judging("critic_a", "to_a").on(objectives.reverse)
     return [
-        Player(name="both", owns=("to_a", "to_b"), loss=translators(config), optimizer=adam),
+        Player(name="both", owns=("to_a", "to_b"), loss=translators(config, name), optimizer=adam),
         Player(name="critic_b", loss=judging("critic_b", "to_b"), optimizer=adam),
         Player(name="critic_a", loss=of_a, optimizer=adam),
     ]
@@ -134,14 +137,14 @@ def evaluate(config: Config, result: study.Result) -> dict[str, Any]:
         "cycle_a": error(apply(game.to_a, in_b), a),
         "cycle_b": error(apply(game.to_b, in_a), b),
     }
-    for critic in ("critic_a", "critic_b"):
-        for figure in ("accuracy", "coverage"):
+    for figure in ("accuracy", "coverage"):
+        for critic in ("critic_a", "critic_b"):
             figures[f"{critic}_{figure}"] = last[f"{critic}/translated_{figure}"]
     if pair.are_twins:
         figures |= {"twin_error": error(in_b, b), "twin_error_back": error(in_a, a)}
         for name, images, domain in (("same", in_b, pair.target), ("back", in_a, pair.source)):
             judge = study.judge_of(config, domain, f"classifier-{name}")(result.directory)
-            figures[name] = classifier.accuracy(judge.classifier, images, domain.labels[1])
+            figures[name] = float(np.mean(judge.classes(images) == domain.labels[1]))
             figures[f"{name}_truth"] = judge.accuracy
     return figures
 
@@ -168,7 +171,7 @@ def variant(config: Config, name: Name) -> study.Variant:
         name=name,
         row={"domains": name},
         build=lambda: build(config, shape),
-        players=players(config, shape),
+        players=players(config, name, shape),
         data=(scaled(pair.source.train), scaled(pair.target.train)),
         plan=config.plan(reports=20, average_decay=0.99),
     )

@@ -44,7 +44,9 @@ def _read(path: Path, side: int, channels: int) -> np.ndarray:
                     f"{path} has {image.width} x {image.height} pixels, more than {_MOST_PIXELS}: "
                     "make it smaller."
                 )
-            square = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (side, side))
+            square = ImageOps.fit(
+                image.convert("L" if channels == 1 else "RGB"), (side, side), Image.Resampling.BOX
+            )
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as an image: {error}") from error
     return np.asarray(square, np.float32).reshape(side, side, channels) / 255

@@ -46,6 +46,7 @@ from genmix.families.flow import (
 from genmix.families.hutchinson import Hutchinson
 from genmix.families.implicit.deterministic import Deterministic
 from genmix.families.implicit.implicit import Implicit
+from genmix.families.implicit.laplacian_pyramid import LaplacianPyramid
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
@@ -109,6 +110,7 @@ __all__ = [
     "Implicit",
     "Independent",
     "InputDropout",
+    "LaplacianPyramid",
     "LatentVariableModel",
     "LinearGaussian",
     "MaskMixture",

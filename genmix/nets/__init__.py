@@ -3,11 +3,12 @@
 from genmix.nets import outputs, state
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
+from genmix.nets.conv_stack import ConvStack
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.feature_critic import FeatureCritic
 from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.instance_norm import InstanceNorm
-from genmix.nets.joined import Joined, JoinedChannels
+from genmix.nets.joined import Added, Joined, JoinedChannels, Stacked
 from genmix.nets.low_precision import LowPrecision
 from genmix.nets.made import MADE
 from genmix.nets.map_decoder import MapDecoder
@@ -32,8 +33,10 @@ __all__ = [
     "MADE",
     "MLP",
     "NADE",
+    "Added",
     "ConvDecoder",
     "ConvEncoder",
+    "ConvStack",
     "DCGANCritic",
     "DCGANGenerator",
     "DiagonalBiLSTM",
@@ -50,6 +53,7 @@ __all__ = [
     "ResidualTranslator",
     "RowLSTM",
     "SpectralNorm",
+    "Stacked",
     "StepwiseMADE",
     "TimeFeatures",
     "TimeMLP",

@@ -41,3 +41,23 @@ class JoinedChannels(nnx.Module):
         image, vector = pair
         maps = jnp.broadcast_to(vector, (*image.shape[:2], vector.size))
         return self.network(jnp.concatenate([image, maps], axis=-1))
+
+
+class Stacked(nnx.Module):
+    """Images of one size -> network(their channels together), such as noise and a coarse image."""
+
+    def __init__(self, network: Callable[[Array], PyTree]):
+        self.network = network
+
+    def __call__(self, images: PyTree) -> PyTree:
+        return self.network(jnp.concatenate(jax.tree.leaves(images), axis=-1))
+
+
+class Added(nnx.Module):
+    """Images of one shape -> network(their sum), such as LAPGAN's critic of (detail, coarse)."""
+
+    def __init__(self, network: Callable[[Array], PyTree]):
+        self.network = network
+
+    def __call__(self, images: PyTree) -> PyTree:
+        return self.network(jnp.sum(jnp.stack(jax.tree.leaves(images)), axis=0))

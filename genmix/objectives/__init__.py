@@ -42,6 +42,7 @@ from genmix.objectives.likelihood import (
 )
 from genmix.objectives.mask_cycling import masked_elbo
 from genmix.objectives.pool import Pool
+from genmix.objectives.pyramid import coarsest_images, detail
 from genmix.objectives.quantization import codebook, commitment, moving_codebook
 from genmix.objectives.term import Loss, Term, between
 from genmix.objectives.translation import cycle, identity, reverse, translated
@@ -59,6 +60,7 @@ __all__ = [
     "barber_agakov",
     "between",
     "classification",
+    "coarsest_images",
     "codebook",
     "commitment",
     "conditional",
@@ -67,6 +69,7 @@ __all__ = [
     "cycle",
     "data",
     "decoded",
+    "detail",
     "diffusion",
     "elbo",
     "feature_likelihood",

@@ -67,11 +67,10 @@ def critic(
 
     def loss(part, judge, key, batch, carry):
         draw_key, real_key, fake_key = jax.random.split(key, 3)
-        if given.size:
-            draw_key, pool_key = jax.random.split(draw_key)
         real, fake = _constant(pairs(comparison, part, draw_key, batch))
         metrics = _covered(comparison, real, fake)
         if given.size:
+            fake_key, pool_key = jax.random.split(fake_key)
             fake, carry = given.exchange(pool_key, carry, fake)
         of_real, statistics = _scores(judge, real_key, real)
         state.store(judge, statistics)

@@ -11,7 +11,7 @@ class Held(NamedTuple):
     """The events of a pool; they travel in the carry of a critic's loss."""
 
     events: PyTree  # [size, ...]
-    count: Int[Array, ""]  # of events that have come in, at most size
+    num_events: Int[Array, ""]  # of events that have come in, at most size
 
 
 class Pool(NamedTuple):
@@ -51,16 +51,16 @@ class Pool(NamedTuple):
         def one(held: Held, given: tuple[Array, PyTree]) -> tuple[Held, PyTree]:
             key, event = given
             coin_key, place_key = jax.random.split(key)
-            is_full = held.count == self.size
+            is_full = held.num_events == self.size
             drawn = jax.random.randint(place_key, (), 0, self.size)
-            place = jnp.where(is_full, drawn, held.count)
+            place = jnp.where(is_full, drawn, held.num_events)
             swaps = is_full & jax.random.bernoulli(coin_key)
             kept = jax.tree.map(lambda a: a[place], held.events)
             shown = jax.tree.map(lambda k, e: jnp.where(swaps, k, e), kept, event)
             # An event that is shown and not kept leaves its place as it is.
             left = jax.tree.map(lambda k, e: jnp.where(swaps | ~is_full, e, k), kept, event)
             events = jax.tree.map(lambda a, e: a.at[place].set(e), held.events, left)
-            return Held(events, jnp.minimum(held.count + 1, self.size)), shown
+            return Held(events, jnp.minimum(held.num_events + 1, self.size)), shown
 
         keys = jax.random.split(key, len(jax.tree.leaves(events)[0]))
         held, shown = jax.lax.scan(one, held, (keys, events))

@@ -37,7 +37,7 @@ def test_two_folders_of_a_user(tmp_path):
         **TINY,
         out=tmp_path / "run",
         domains=("folders",),
-        folders=(tmp_path / "a", tmp_path / "b"),
+        folders=(str(tmp_path / "a"), str(tmp_path / "b")),
         side=8,
     )
     (row,) = cycle_gan.main(config)

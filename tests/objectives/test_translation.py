@@ -128,7 +128,7 @@ def test_a_game_cut_anywhere_goes_on_bit_for_bit_with_its_pools():
     whole, _ = compile_rounds(team, batch_size=8, num_rounds=4)(
         start(jax.random.key(1), plane(), team), data
     )
-    assert int(cut.carries["b"].count) == 20
+    assert int(cut.carries["b"].num_events) == 20
     equal = lambda a, b: np.array_equal(a, b)
     assert jax.tree.all(jax.tree.map(equal, cut.carries, whole.carries))
     assert jax.tree.all(jax.tree.map(equal, cut.optimizers, whole.optimizers))
