@@ -1,5 +1,8 @@
 """The Dirichlet distribution: a probability vector with one concentration per entry."""
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import digamma
@@ -7,6 +10,13 @@ from jaxtyping import Array, Bool, Float, Key
 
 from genmix.densities import gamma
 from genmix.densities.beta import log_beta
+from genmix.densities.distribution import (
+    Event,
+    Numbers,
+    check_positive,
+    sample_entries,
+    sum_entries,
+)
 from genmix.densities.multivariate_normal import Vector, check_shape
 
 
@@ -102,3 +112,65 @@ def _log_normalizer(concentration: Array) -> Array:
     """
     rest = jnp.cumsum(concentration[:0:-1])[::-1]
     return jnp.sum(log_beta(concentration[:-1], rest))
+
+
+class Parameters(NamedTuple):
+    """Of one entry, a vector, or several."""
+
+    concentration: Float[Array, "*entries dim"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Dirichlet:
+    """Probability vectors of `dim` entries, by a concentration each, made positive by softplus.
+
+    An entry that rounds to 0 is the smallest normal float, where the density is finite: at
+    concentration 0.1 one float32 entry of 6,000.
+
+    Args:
+        concentration: the same for all entries, so that no number is left.
+        smallest: what is added to the softplus.
+    """
+
+    dim: int
+    concentration: float | None = None
+    smallest: float = 0.1
+
+    def __post_init__(self):
+        if self.dim < 2:
+            raise ValueError(f"dim must be at least 2, got {self.dim}.")
+        check_positive(concentration=self.concentration, smallest=self.smallest)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim if self.concentration is None else 0
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        if self.concentration is None:
+            return Parameters(self.smallest + jax.nn.softplus(numbers))
+        shape = (*numbers.shape[:-1], self.dim)
+        return Parameters(jnp.full(shape, self.concentration, numbers.dtype))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return sum_entries(lambda x, n: log_prob(x, *self.parameters(n)), x, numbers)
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        x = sample_entries(lambda key, n: sample(key, *self.parameters(n)), key, numbers)
+        return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
+
+    def mean(self, numbers: Numbers) -> Event:
+        (concentration,) = self.parameters(numbers)
+        return concentration / jnp.sum(concentration, axis=-1, keepdims=True)
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return jnp.vectorize(kl, signature="(d),(d)->()")(*p, *q)

@@ -9,7 +9,7 @@ and x is [*entries, *entry_shape].
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -86,15 +86,30 @@ class ClosedKL(Distribution, Protocol):
     def kl(self, p: Any, q: Any) -> Float[Array, "*entries"]: ...
 
 
-def check_positive(**values: float | int) -> None:
-    """Refuse a static number that is not positive.
+def check_positive(**values: float | int | None) -> None:
+    """Refuse a static number that is not positive and finite; None is no number.
 
     Raises:
         ValueError: naming it.
     """
     for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} must be positive, got {value}.")
+        if value is not None and not 0 < value < math.inf:
+            rule = "finite" if value == math.inf else "positive"
+            raise ValueError(f"{name} must be {rule}, got {value}.")
+
+
+def positive_parameters(
+    numbers: Numbers, given: Sequence[float | None], smallest: float
+) -> list[Float[Array, "*entries"]]:
+    """Each given number for all entries; for a None, smallest + softplus of the next of numbers."""
+    raw = iter(jnp.moveaxis(numbers, -1, 0))
+    like = numbers.shape[:-1]
+    return [
+        smallest + jax.nn.softplus(next(raw))
+        if value is None
+        else jnp.full(like, value, numbers.dtype)
+        for value in given
+    ]
 
 
 def sum_entries(log_prob: Callable[..., Array], x: Event, numbers: Numbers) -> Float[Array, ""]:

@@ -5,12 +5,16 @@ eps * a * log(a), in float32 0.01 nat at a = 1e4 and 1 nat at a = 1e6; where a *
 the largest float (a = 4e36 in float32) they are NaN or infinite.
 """
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float, Key
 
+from genmix.densities.distribution import Event, Numbers, check_positive, positive_parameters
 from genmix.densities.normal import Scalars
 
 
@@ -112,3 +116,59 @@ def _with_implicit_gradient_jvp(primals, tangents):
     dx_da = lax.random_gamma_grad(a, x)  # pyright: ignore[reportCallIssue]
     slope = jnp.where(x > eps, dx_da / x, (digamma(a + 1) - log_x) / a)
     return log_x, slope * tangents[1]
+
+
+class Parameters(NamedTuple):
+    """Of one entry or several."""
+
+    concentration: Float[Array, "..."]
+    rate: Float[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Gamma:
+    """Positive numbers, by two numbers each: concentration and rate, made positive by softplus.
+
+    A draw below the smallest normal float is that float, where the density is finite. So large
+    concentrations are drawn exactly, and at 0.1 one float32 draw of 6,000 is moved.
+
+    Args:
+        concentration: the same for all, so that a number less is left; likewise rate.
+        smallest: what is added to the softplus of either.
+    """
+
+    concentration: float | None = None
+    rate: float | None = None
+    smallest: float = 0.1
+    entry_shape = ()
+
+    def __post_init__(self):
+        check_positive(concentration=self.concentration, rate=self.rate, smallest=self.smallest)
+
+    @property
+    def num_parameters(self) -> int:
+        return (self.concentration, self.rate).count(None)
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        given = (self.concentration, self.rate)
+        return Parameters(*positive_parameters(numbers, given, self.smallest))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return jnp.sum(log_prob(x, *self.parameters(numbers)))
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        x = sample(key, *self.parameters(numbers))
+        return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
+
+    def mean(self, numbers: Numbers) -> Event:
+        concentration, rate = self.parameters(numbers)
+        return concentration / rate
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return kl(*p, *q)

@@ -4,13 +4,22 @@ It tends to a one-hot draw from Categorical(logits) as the temperature falls to 
 on log x, which does not underflow. The relaxed Bernoulli is the case of two categories.
 """
 
+import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from genmix.densities.dirichlet import off_simplex
+from genmix.densities.distribution import (
+    Event,
+    Numbers,
+    check_positive,
+    sample_entries,
+    sum_entries,
+)
 from genmix.densities.multivariate_normal import Vector, check_shape
 
 
@@ -84,6 +93,54 @@ def straight_through(
     # The largest of y: at high temperature soft rounds to ties.
     hard = jax.nn.one_hot(jnp.argmax(y), logits.size, dtype=soft.dtype)
     return _nan_unless_positive(temperature, hard + (soft - jax.lax.stop_gradient(soft)))
+
+
+class Parameters(NamedTuple):
+    """Of one entry, a vector, or several."""
+
+    logits: Float[Array, "*entries n"]
+    temperature: Float[Array, "*entries"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GumbelSoftmax:
+    """Probability vectors, by a logit for each class: one-hot vectors with a gradient.
+
+    An entry that rounds to 0 is the smallest normal float, where the density is finite and the
+    gradient of the draw 0.
+    """
+
+    num_classes: int
+    temperature: float
+
+    def __post_init__(self):
+        if self.num_classes < 2:
+            raise ValueError(f"num_classes must be at least 2, got {self.num_classes}.")
+        check_positive(temperature=self.temperature)
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        return (self.num_classes,)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.num_classes
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        return Parameters(numbers, jnp.full_like(numbers[..., 0], self.temperature))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return sum_entries(lambda x, n: log_prob(x, *self.parameters(n)), x, numbers)
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        x = sample_entries(lambda key, n: sample(key, *self.parameters(n)), key, numbers)
+        return jnp.maximum(x, jnp.finfo(x.dtype).tiny)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
 
 
 def _sample_unnormalized(key: Array, logits: Array, temperature: Float[ArrayLike, ""]) -> Array:

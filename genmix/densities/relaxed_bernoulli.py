@@ -4,10 +4,15 @@ It tends to Bernoulli(sigmoid(logits)) as the temperature falls to 0. Training w
 y = log(x / (1 - x)), which does not saturate: at temperature 0.1 float32 rounds many x to 1.
 """
 
+import dataclasses
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from genmix.densities.beta import inside_unit_interval
+from genmix.densities.distribution import Event, Numbers, check_positive
 from genmix.densities.normal import Scalars
 
 
@@ -77,3 +82,42 @@ def straight_through(
     soft = jax.nn.sigmoid(y)
     hard = jnp.where(jnp.isnan(y), y, y > 0)
     return jax.lax.stop_gradient(hard) + (soft - jax.lax.stop_gradient(soft))
+
+
+class Parameters(NamedTuple):
+    """Of one entry or several."""
+
+    logits: Float[Array, "..."]
+    temperature: Float[Array, "..."]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RelaxedBernoulli:
+    """Numbers in (0, 1), by one logit each: bits with a gradient.
+
+    A draw that rounds to 0 or 1 is the nearest float between them, where the density is finite and
+    the gradient of the draw 0.
+    """
+
+    temperature: float
+    entry_shape = ()
+    num_parameters = 1
+
+    def __post_init__(self):
+        check_positive(temperature=self.temperature)
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        logits = numbers[..., 0]
+        return Parameters(logits, jnp.full_like(logits, self.temperature))
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return jnp.sum(log_prob(x, *self.parameters(numbers)))
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return inside_unit_interval(sample(key, *self.parameters(numbers)))
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)

@@ -5,8 +5,10 @@ x>); concentration 0 is the uniform distribution. A vector counts as a unit vect
 length is within sqrt(eps) of 1: 3.5e-4 in float32, 1.5e-8 in float64.
 """
 
+import dataclasses
 import math
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Key
 
 from genmix.densities import bessel, beta
+from genmix.densities.distribution import Event, Numbers, sample_entries, sum_entries
 from genmix.densities.multivariate_normal import Vector, check_shape
 
 Scalar = Float[ArrayLike, ""]
@@ -127,6 +130,80 @@ def sample(
     draw = jnp.concatenate([jnp.cos(angle)[None], jnp.sin(angle) * tangent])
     draw = _rotate_first_axis_to(mean_direction, draw)
     return _nan_unless_valid(draw, mean_direction, kappa)
+
+
+class Parameters(NamedTuple):
+    """Of one entry, a vector, or several."""
+
+    mean_direction: Float[Array, "*entries dim"]
+    concentration: Float[Array, "*entries"]
+
+
+@dataclasses.dataclass(frozen=True)
+class VonMisesFisher:
+    """Unit vectors of `dim` entries, by a vector along the mean direction, then the concentration.
+
+    The concentration is the softplus of its number. The vector 0 has no direction: it counts as the
+    first axis, without a gradient.
+
+    Args:
+        concentration: the same for all, so that a number less is left; 0 is the uniform
+            distribution.
+    """
+
+    dim: int
+    concentration: float | None = None
+
+    def __post_init__(self):
+        if self.dim < 2:
+            raise ValueError(f"dim must be at least 2, got {self.dim}.")
+        if self.concentration is not None and not 0 <= self.concentration < math.inf:
+            raise ValueError(
+                f"concentration must be finite and at least 0, got {self.concentration}."
+            )
+
+    @property
+    def entry_shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
+    @property
+    def num_parameters(self) -> int:
+        return self.dim + (self.concentration is None)
+
+    def parameters(self, numbers: Numbers) -> Parameters:
+        direction = _normalized(numbers[..., : self.dim])
+        if self.concentration is None:
+            return Parameters(direction, jax.nn.softplus(numbers[..., -1]))
+        kappa = jnp.full(numbers.shape[:-1], self.concentration, numbers.dtype)
+        return Parameters(direction, kappa)
+
+    def log_prob(self, x: Event, numbers: Numbers) -> Float[Array, ""]:
+        return sum_entries(lambda x, n: log_prob(x, *self.parameters(n)), x, numbers)
+
+    def sample(self, key: Key[Array, ""], numbers: Numbers) -> Event:
+        return sample_entries(lambda key, n: sample(key, *self.parameters(n)), key, numbers)
+
+    def sample_and_log_prob(
+        self, key: Key[Array, ""], numbers: Numbers
+    ) -> tuple[Event, Float[Array, ""]]:
+        x = self.sample(key, numbers)
+        return x, self.log_prob(x, numbers)
+
+    def mean(self, numbers: Numbers) -> Event:
+        direction, kappa = self.parameters(numbers)
+        length, _ = jnp.vectorize(partial(bessel.ratio, self.dim / 2 - 1))(kappa)
+        return length[..., None] * direction
+
+    def kl(self, p: Parameters, q: Parameters) -> Float[Array, "*entries"]:
+        return jnp.vectorize(kl, signature="(d),(),(d),()->()")(*p, *q)
+
+
+def _normalized(vector: Float[Array, "*entries dim"]) -> Float[Array, "*entries dim"]:
+    # By the largest entry first, so that no square overflows or vanishes.
+    largest = lax.stop_gradient(jnp.max(jnp.abs(vector), axis=-1, keepdims=True))
+    first = jnp.zeros(vector.shape[-1], vector.dtype).at[0].set(1.0)
+    safe = jnp.where(largest > 0, vector / jnp.where(largest > 0, largest, 1.0), first)
+    return safe / jnp.linalg.norm(safe, axis=-1, keepdims=True)
 
 
 def _order(mean_direction: Array) -> float:

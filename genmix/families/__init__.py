@@ -35,6 +35,7 @@ from genmix.families.explicit.normal_at import NormalAt
 from genmix.families.explicit.normalized import Normalized
 from genmix.families.explicit.standard_normal import StandardNormal
 from genmix.families.explicit.straight_through import StraightThrough
+from genmix.families.explicit.unconditional import Unconditional
 from genmix.families.explicit.uniform import Uniform, UniformCodes
 from genmix.families.flow import (
     Flow,
@@ -135,6 +136,7 @@ __all__ = [
     "StochasticRNN",
     "StraightThrough",
     "Summed",
+    "Unconditional",
     "Uniform",
     "UniformCodes",
     "Unrolled",

@@ -1,7 +1,18 @@
 """Distributions of independent entries, their numbers a network's output.
 
 `Conditional(network, distribution)` takes any record of `genmix.densities`. The usual ones have a
-name of their own: `Normal(network)` is `Conditional(network, normal.Normal())`.
+name of their own: `Normal(network)` is `Conditional(network, normal.Normal())`. Others are
+
+| record | of |
+|---|---|
+| `gamma.Gamma()`, `beta.Beta()` | positive numbers, numbers in (0, 1) |
+| `dirichlet.Dirichlet(dim)` | probability vectors |
+| `von_mises_fisher.VonMisesFisher(dim)` | unit vectors |
+| `relaxed_bernoulli.RelaxedBernoulli(temperature=...)` | bits with a gradient |
+| `gumbel_softmax.GumbelSoftmax(num_classes, temperature)` | one-hot vectors with a gradient |
+| `poisson.Poisson()`, `negative_binomial.NegativeBinomial()` | counts |
+
+All but the counts are reparameterized, as posteriors are; `Unconditional` makes priors of them.
 
 The network gives [*entries, num_parameters], or [*entries] where a number is enough. One of
 `genmix.nets` is made for an event's shape, and told here how many numbers each entry needs.
