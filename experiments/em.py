@@ -15,7 +15,7 @@ import numpy as np
 from experiments import study
 from genmix.data.binarization import binarize_once
 from genmix.data.digits import grey_digits
-from genmix.densities import exponential_families
+from genmix.densities.bernoulli import Bernoulli
 from genmix.evaluation import pictures
 from genmix.inference import em
 from genmix.inference.em_components import DiagonalNormals, FamilyMembers, FullNormals, TiedNormals
@@ -46,7 +46,7 @@ def kinds(config: Config) -> dict[str, tuple[em.Components, Any]]:
     k = config.components
     loc, eye = jnp.full((k, DIM), 0.5), jnp.eye(DIM)
     half = jnp.full(DIM, 0.5)
-    bernoulli = FamilyMembers(exponential_families.bernoulli, half, prior_share=1e-3)
+    bernoulli = FamilyMembers(Bernoulli(), half, prior_share=1e-3)
     return {
         "diagonal normals": (DiagonalNormals(config.floor), (loc, jnp.ones((k, DIM)))),
         "full normals": (FullNormals(config.floor), (loc, jnp.tile(eye, (k, 1, 1)))),

@@ -116,7 +116,7 @@ def sum_entries(log_prob: Callable[..., Array], x: Event, numbers: Numbers) -> F
     """Sum of log_prob(entry, its numbers) over the entries."""
     *entries, size = numbers.shape
     flat = x.reshape(math.prod(entries), *x.shape[len(entries) :])
-    return jnp.sum(jax.vmap(log_prob)(flat, numbers.reshape(-1, size)))
+    return jnp.sum(jax.vmap(log_prob)(flat, numbers.reshape(math.prod(entries), size)))
 
 
 def sample_entries(sample: Callable[..., Array], key: Key[Array, ""], numbers: Numbers) -> Event:
@@ -125,5 +125,5 @@ def sample_entries(sample: Callable[..., Array], key: Key[Array, ""], numbers: N
     if not entries:
         return sample(key, numbers)
     keys = jax.random.split(key, math.prod(entries))
-    x = jax.vmap(sample)(keys, numbers.reshape(-1, size))
+    x = jax.vmap(sample)(keys, numbers.reshape(math.prod(entries), size))
     return x.reshape(*entries, *x.shape[1:])

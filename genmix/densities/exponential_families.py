@@ -1,5 +1,7 @@
 """The standard exponential families: `exponential_families.gamma.log_prob(x, natural)`.
 
+`of(record)` is the family of which a record, such as `normal.Normal()`, names the members.
+
 Families of scalars take an event of any shape, of independent entries: with vectors, `normal` is a
 diagonal Gaussian and `bernoulli` a black-and-white image. Their constants stand in A, so that h = 1
 on the support, unless said otherwise.
@@ -21,7 +23,9 @@ from genmix.densities import dirichlet as dirichlet_density
 from genmix.densities import gamma as gamma_density
 from genmix.densities import multivariate_normal as multivariate_normal_density
 from genmix.densities import normal as normal_density
+from genmix.densities import poisson as poisson_density
 from genmix.densities.digamma_equations import solve_dirichlet, solve_gamma
+from genmix.densities.distribution import Distribution
 from genmix.densities.exponential_family import ExponentialFamily
 from genmix.densities.logistic import softplus
 from genmix.densities.normal import LOG_TWO_PI
@@ -79,24 +83,21 @@ def categorical(num_classes: int) -> ExponentialFamily:
     )
 
 
-def _poisson_outside(x: Array) -> Array:
-    return (x < 0) | (x == jnp.inf) | (x != jnp.floor(x)) & (x == x)
+_no_count = poisson_density.is_outside
 
 
 def _counts(x: Array) -> Array:
-    return jnp.where(_poisson_outside(x), 0, x) + 0.0
+    return jnp.where(_no_count(x), 0, x) + 0.0
 
 
 poisson = ExponentialFamily(
     statistics=_counts,
-    log_base=lambda x: _zero_inside(_poisson_outside(x)) - jnp.sum(gammaln(_counts(x) + 1)),
+    log_base=lambda x: _zero_inside(_no_count(x)) - jnp.sum(gammaln(_counts(x) + 1)),
     log_partition=lambda natural: jnp.sum(jnp.exp(natural)),
     natural_from_mean=jnp.log,
     natural_from_parameters=lambda rate: jnp.log(rate),
     parameters_from_natural=lambda natural: (jnp.exp(natural),),
-    sample=lambda key, natural: jax.random.poisson(key, jnp.exp(natural)).astype(
-        jnp.asarray(natural).dtype
-    ),
+    sample=lambda key, natural: poisson_density.sample(key, jnp.exp(natural)),
     dual_fn=lambda mean: jnp.sum(_x_log_x(mean) - mean),
 )
 """x in 0, 1, 2, ...: theta the log of the rate, T(x) = x, h(x) = 1 / x!. Parameters: rate."""
@@ -301,3 +302,33 @@ dirichlet = ExponentialFamily(
     sample=lambda key, natural: dirichlet_density.sample(key, natural + 1),
 )
 """x [d] on the simplex: theta = concentration - 1, T(x) = log x. Parameters: concentration."""
+
+
+def of(record: Distribution) -> ExponentialFamily:
+    """The family of a record, of which its numbers are one of many parametrizations.
+
+    Raises:
+        TypeError: if it is of no family here, or of one with a parameter that is held fixed.
+    """
+    match record:
+        case bernoulli_density.Bernoulli():
+            return bernoulli
+        case categorical_density.Categorical(num_levels=n):
+            return categorical(n)
+        case poisson_density.Poisson():
+            return poisson
+        case normal_density.Normal(scale=None):
+            return normal
+        case normal_density.Normal(scale=float(scale) | int(scale)):
+            return normal_of_scale(scale)
+        case multivariate_normal_density.FullNormal():
+            return multivariate_normal
+        case gamma_density.Gamma(concentration=None, rate=None):
+            return gamma
+        case beta_density.Beta(a=None, b=None):
+            return beta
+        case dirichlet_density.Dirichlet(concentration=None):
+            return dirichlet
+    raise TypeError(
+        f"{record} is of no exponential family of exponential_families: make an ExponentialFamily."
+    )

@@ -35,7 +35,7 @@ def log_prob(x: Shaped[ArrayLike, "*#d"], rate: Scalars) -> Float[Array, "*d"]:
     return jnp.where(valid, jnp.where(outside, -jnp.inf, value), jnp.nan)
 
 
-def is_outside(x: Float[Array, "*d"]) -> Bool[Array, "*d"]:
+def is_outside(x: Shaped[Array, "*d"]) -> Bool[Array, "*d"]:
     """Whether x is a number but no count; False at NaN."""
     return (x < 0) | (x == jnp.inf) | ((x != jnp.floor(x)) & ~jnp.isnan(x))
 

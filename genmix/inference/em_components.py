@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
-from genmix.densities import multivariate_normal, normal
+from genmix.densities import exponential_families, multivariate_normal, normal
+from genmix.densities.distribution import Distribution
 from genmix.densities.exponential_family import ExponentialFamily, inner
 from genmix.inference.em import Summary
 
@@ -22,7 +23,7 @@ _EXACT = jax.lax.Precision.HIGHEST
 
 @dataclasses.dataclass(frozen=True)
 class DiagonalNormals:
-    """Parameters: loc and scale, [k, d] each."""
+    """Of `normal.Normal()`. Parameters: loc and scale, [k, d] each."""
 
     floor: float = 1e-6
 
@@ -59,7 +60,7 @@ class DiagonalNormals:
 
 @dataclasses.dataclass(frozen=True)
 class FullNormals:
-    """Parameters: loc [k, d] and scale_tril [k, d, d]."""
+    """Of `multivariate_normal.FullNormal(d)`. Parameters: loc [k, d] and scale_tril [k, d, d]."""
 
     floor: float = 1e-6
 
@@ -136,12 +137,14 @@ class FamilyMembers:
     MAP estimation, without the constant of the prior.
 
     Attributes:
+        distribution: a record of an exponential family, such as `bernoulli.Bernoulli()`, or any
+            family itself.
         prior_mean: mean parameters of one member, in the domain; without it there is no prior.
 
     Source: Diaconis & Ylvisaker (1979), Conjugate Priors for Exponential Families.
     """
 
-    family: ExponentialFamily
+    distribution: Distribution | ExponentialFamily
     prior_mean: Any = None
     prior_share: float = 0.0
 
@@ -150,6 +153,13 @@ class FamilyMembers:
             raise ValueError(f"prior_share must be at least 0, got {self.prior_share}.")
         if (self.prior_mean is None) != (self.prior_share == 0):
             raise ValueError("prior_mean and a prior_share above 0 go together: give both or none.")
+        _ = self.family  # refuses a record of no family
+
+    @property
+    def family(self) -> ExponentialFamily:
+        if isinstance(self.distribution, ExponentialFamily):
+            return self.distribution
+        return exponential_families.of(self.distribution)
 
     def log_probs(self, parameters: PyTree, x: Array) -> Float[Array, " k"]:
         return jax.vmap(self.family.log_prob, (None, 0))(x, parameters)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import integrate
 
-from genmix.densities import distribution
+from genmix.densities import distribution, exponential_families
 from genmix.densities.bernoulli import Bernoulli
 from genmix.densities.beta import Beta
 from genmix.densities.categorical import Categorical, OneHot
@@ -178,3 +178,26 @@ def test_densities_integrate_to_one(record, x, x64):
 def test_records_that_make_no_sense_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "normal", "normal of a scale", "full normal", "bernoulli", "categorical", "gamma", "beta",
+        "dirichlet", "poisson",
+    ],
+)  # fmt: skip
+def test_the_exponential_family_of_a_record_has_its_density(name, x64):
+    record = RECORDS[name]
+    family, numbers = exponential_families.of(record), numbers_of(record)
+    x, parameters = record.sample(jax.random.key(1), numbers), record.parameters(numbers)
+    if name == "normal of a scale":
+        parameters = parameters[:1]
+    natural = family.natural_from_parameters(*parameters)
+    np.testing.assert_allclose(family.log_prob(x, natural), record.log_prob(x, numbers), rtol=1e-10)
+
+
+def test_a_record_of_no_exponential_family_is_refused():
+    for record in (Gamma(rate=2.0), VonMisesFisher(3), NegativeBinomial()):
+        with pytest.raises(TypeError, match="is of no exponential family of exponential_families"):
+            exponential_families.of(record)

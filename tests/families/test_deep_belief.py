@@ -1,6 +1,7 @@
 """A deep belief network of 12 units against sums over all its states."""
 
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from flax import nnx
 from scipy import stats
 
+from genmix.densities import normal
 from genmix.families import StandardNormal
 from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.deep_belief import DeepBelief
@@ -25,7 +27,7 @@ def states(n):
     return jnp.asarray(list(itertools.product([0.0, 1.0], repeat=n)))
 
 
-def machine(num_visible, num_hidden, seed, scale=1.0, visible=None):
+def machine(num_visible, num_hidden, seed, scale=1.0, visible: Any = None):
     model = RestrictedBoltzmann(num_visible, num_hidden, visible=visible, rngs=nnx.Rngs(0))
     rng = np.random.default_rng(seed)
     for parameter in (model.weights, model.visible_bias, model.hidden_bias):
@@ -142,7 +144,7 @@ def test_refusals():
     with pytest.raises(ValueError, match=r"machine 1 must have 4 visible units, .* got 3"):
         DeepBelief([machine(5, 4, 0), machine(3, 2, 1)])
     with pytest.raises(ValueError, match="machine 0 must have binary visible units"):
-        DeepBelief([machine(5, 4, 0, visible=rbm.Normal()), machine(4, 3, 1)])
+        DeepBelief([machine(5, 4, 0, visible=normal.Normal(scale=1.0)), machine(4, 3, 1)])
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
         up_down(0)
     with pytest.raises(TypeError, match="up_down trains a DeepBelief, got RestrictedBoltzmann"):

@@ -1,4 +1,5 @@
 import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +9,20 @@ import pytest
 from flax import nnx
 from scipy import stats
 
+from genmix.densities import normal, poisson, relaxed_bernoulli
 from genmix.families.energy import chain
 from genmix.families.energy import restricted_boltzmann as rbm
-from genmix.families.energy.restricted_boltzmann import Normal, RestrictedBoltzmann
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.nets import MLP
 from genmix.objectives import contrastive_divergence, persistent_contrastive_divergence
 from genmix.training import Player, compile_rounds, start
 
 V, H = 4, 3
+NORMAL = normal.Normal(scale=1.0)
 STATES = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=V)))
 
 
-def machine(num_visible=V, num_hidden=H, scale=1.0, visible=None, seed=0):
+def machine(num_visible=V, num_hidden=H, scale=1.0, visible: Any = None, seed=0):
     model = RestrictedBoltzmann(num_visible, num_hidden, visible=visible, rngs=nnx.Rngs(seed))
     rng = np.random.default_rng(seed)
     for parameter in (model.weights, model.visible_bias, model.hidden_bias):
@@ -50,11 +53,34 @@ def test_the_partition_function_is_the_sum_over_both_layers():
 
 @pytest.mark.usefixtures("x64")
 def test_normal_units_integrate_to_the_partition_function():
-    model = machine(1, H, visible=Normal())
+    model = machine(1, H, visible=NORMAL)
     grid = jnp.linspace(-15.0, 15.0, 3001)
     density = jnp.exp(jax.vmap(model.log_unnormalized)(grid[:, None]))
     integral = jnp.sum(density) * (grid[1] - grid[0])
     np.testing.assert_allclose(jnp.log(integral), rbm.log_partition(model), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("x64")
+def test_units_of_other_records():
+    """A known scale and counts, against integrals of exp(-energy) and the conditionals it gives."""
+    for record, grid in (
+        (normal.Normal(scale=0.5), jnp.linspace(-15.0, 15.0, 3001)),
+        (poisson.Poisson(), jnp.arange(400.0)),
+    ):
+        model = machine(1, H, visible=record)
+        density = jnp.exp(jax.vmap(model.log_unnormalized)(grid[:, None])) * (grid[1] - grid[0])
+        np.testing.assert_allclose(jnp.log(jnp.sum(density)), rbm.log_partition(model), rtol=1e-9)
+        h = jnp.array([1.0, 0.0, 1.0])
+        field = model.visible_field(h)
+        joint = jnp.exp(model.visible.log_base(grid) + grid * field)
+        np.testing.assert_allclose(model.mean(h), joint @ grid / jnp.sum(joint), rtol=1e-8)
+        np.testing.assert_allclose(model.visible.field_of_mean(model.mean(h)), field, rtol=1e-10)
+    with pytest.raises(
+        ValueError, match=r"one number each, their field, and Normal\(.* has 2: use"
+    ):
+        machine(2, H, visible=normal.Normal())
+    with pytest.raises(TypeError, match="of no exponential family"):
+        machine(2, H, visible=relaxed_bernoulli.RelaxedBernoulli(temperature=1.0))
 
 
 def test_the_chain_leaves_the_distribution_invariant():
@@ -74,7 +100,7 @@ def test_the_chain_leaves_the_distribution_invariant():
 
 def test_the_chain_of_normal_units_leaves_the_distribution_invariant():
     """Kolmogorov-Smirnov of 20,000 exact draws after three steps: false alarm 2e-4 at most."""
-    model, n = machine(2, H, visible=Normal(), scale=0.8), 20_000
+    model, n = machine(2, H, visible=NORMAL, scale=0.8), 20_000
     hidden = jnp.asarray(list(itertools.product([0.0, 1.0], repeat=H)))
     fields = jax.vmap(model.visible_field)(hidden)
     log_weights = hidden @ model.hidden_bias[...] + 0.5 * jnp.sum(fields**2, axis=1)
@@ -104,7 +130,7 @@ def test_annealing_of_784_units():
     assert abs(estimate.value - exact) < min(0.1, 4 * estimate.standard_error)
 
 
-@pytest.mark.parametrize("visible", [None, Normal()])
+@pytest.mark.parametrize("visible", [None, NORMAL])
 def test_annealing_finds_the_partition_function(visible):
     """The mean of 500 weights is within 5 standard errors of Z: false alarm below 1e-5."""
     model = machine(6, 4, visible=visible, scale=0.7)

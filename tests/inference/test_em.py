@@ -11,6 +11,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from genmix.densities import exponential_families
+from genmix.densities.bernoulli import Bernoulli
+from genmix.densities.gamma import Gamma
+from genmix.densities.normal import Normal
+from genmix.densities.poisson import Poisson
 from genmix.inference import em
 from genmix.inference.em_components import DiagonalNormals, FamilyMembers, FullNormals, TiedNormals
 
@@ -66,10 +70,10 @@ def test_equals_scikit_learn_from_the_same_start(x, kind, name):
 
 
 FAMILIES = {
-    "bernoulli": (exponential_families.bernoulli, lambda k: jnp.zeros((k, 4)), jnp.full(4, 0.5)),
-    "poisson": (exponential_families.poisson, lambda k: jnp.zeros((k, 4)), None),
+    "bernoulli": (Bernoulli(), lambda k: jnp.zeros((k, 4)), jnp.full(4, 0.5)),
+    "poisson": (Poisson(), lambda k: jnp.zeros((k, 4)), None),
     "gamma": (
-        exponential_families.gamma,
+        Gamma(),
         lambda k: (jnp.zeros((k, 4)), -jnp.ones((k, 4))),
         None,
     ),
@@ -117,7 +121,7 @@ def test_mixtures_of_families_never_fall(name):
 @pytest.mark.usefixtures("x64")
 def test_a_normal_family_equals_the_diagonal_normals(x):
     events = jnp.asarray(x)
-    family = FamilyMembers(exponential_families.normal)
+    family = FamilyMembers(Normal())
     start = em.start_at(events[::100], DiagonalNormals(), initial(DiagonalNormals), events)
     natural = exponential_families.normal.natural_from_parameters(*start.components)
     run = lambda c: jax.jit(lambda s: em.fit(s, c, events, max_steps=10, tolerance=-1.0))
@@ -225,6 +229,8 @@ def test_refusals(x):
         with pytest.raises(ValueError, match=r"floor must be a positive variance, got 0.0"):
             kind(floor=0.0)
     with pytest.raises(ValueError, match="prior_mean and a prior_share above 0 go together"):
-        FamilyMembers(exponential_families.poisson, prior_share=0.1)
+        FamilyMembers(Poisson(), prior_share=0.1)
     with pytest.raises(ValueError, match=r"prior_share must be at least 0, got -0.1"):
-        FamilyMembers(exponential_families.poisson, jnp.ones(2), -0.1)
+        FamilyMembers(Poisson(), jnp.ones(2), -0.1)
+    with pytest.raises(TypeError, match=r"Gamma\(concentration=None, rate=2.0.* of no exponential"):
+        FamilyMembers(Gamma(rate=2.0))

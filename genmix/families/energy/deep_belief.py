@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Key
 
-from genmix.families.energy.restricted_boltzmann import Binary, RestrictedBoltzmann
+from genmix.densities import bernoulli
+from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.families.explicit.conditional import Bernoulli
 from genmix.families.explicit.normalized import Normalized
 from genmix.families.latent.latent_variable import LatentVariableModel
@@ -43,7 +44,7 @@ class DeepBelief(nnx.Module):
         if len(machines) < 2:
             raise ValueError(f"a deep belief network needs two machines, got {len(machines)}.")
         for l, machine in enumerate(machines):
-            if not isinstance(machine.visible, Binary):
+            if machine.visible.distribution != bernoulli.Bernoulli():
                 raise ValueError(f"machine {l} must have binary visible units.")
             below = machines[l - 1].hidden_bias[...].size
             if l and machine.visible_bias[...].size != below:

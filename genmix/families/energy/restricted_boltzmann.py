@@ -1,11 +1,11 @@
-"""Restricted Boltzmann machines: binary hidden units, and visible ones that are binary or normal.
+"""Restricted Boltzmann machines: binary hidden units, and visible ones of a record's kind.
 
 p(v, h) = h0(v) exp(b.v + c.h + v.W h) / Z. Given one layer the units of the other are independent,
 each of an exponential family whose natural parameter is its field, b + W h or c + W'v.
 """
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ from flax import nnx
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
-from genmix.densities import bernoulli, normal
+from genmix.densities import bernoulli, exponential_families
+from genmix.densities.distribution import Distribution
+from genmix.densities.exponential_family import ExponentialFamily
 from genmix.densities.logistic import softplus
 from genmix.mcmc import importance
 from genmix.nets import state
@@ -23,59 +25,44 @@ _MAX_ENUMERATED = 22  # hidden units: four million states
 _STATES_AT_ONCE = 2**10
 
 
-@runtime_checkable
-class Units(Protocol):
-    """Visible units by the base measure h0 and the log-partition function of their field."""
-
-    def log_base(self, v: Array) -> Array: ...
-
-    def log_partition(self, field: Array) -> Array: ...
-
-    def sample(self, key: Key[Array, ""], field: Array) -> Array: ...
-
-    def mean(self, field: Array) -> Array: ...
-
-    def field_of_mean(self, mean: Array) -> Array: ...
-
-
 @dataclasses.dataclass(frozen=True)
-class Binary:
-    """Zeros and ones; -inf elsewhere."""
+class Units:
+    """Visible units, each of a record whose family has one natural parameter and T(v) = v.
+
+    Raises:
+        ValueError: if it has several numbers for an entry.
+    """
+
+    distribution: Distribution
+
+    def __post_init__(self):
+        record = self.distribution
+        if record.num_parameters != 1 or record.entry_shape:
+            raise ValueError(
+                f"Visible units have one number each, their field, and {record} has "
+                f"{record.num_parameters}: use such as bernoulli.Bernoulli(), poisson.Poisson() or "
+                "normal.Normal(scale=1.0)."
+            )
+        _ = self.family  # refuses a record of no family
+
+    @property
+    def family(self) -> ExponentialFamily:
+        return exponential_families.of(self.distribution)
 
     def log_base(self, v: Array) -> Array:
-        return jnp.where((v == 0) | (v == 1), 0.0, jnp.where(jnp.isnan(v), jnp.nan, -jnp.inf))
+        return jnp.vectorize(self.family.log_base)(v)
 
     def log_partition(self, field: Array) -> Array:
-        return softplus(field)
+        return jnp.vectorize(self.family.log_partition)(field)
 
     def sample(self, key: Key[Array, ""], field: Array) -> Array:
-        return bernoulli.sample(key, field)
+        return self.family.sample(key, field)
 
     def mean(self, field: Array) -> Array:
-        return jax.nn.sigmoid(field)
+        return self.family.mean_from_natural(field)
 
     def field_of_mean(self, mean: Array) -> Array:
-        return jnp.log(mean) - jnp.log1p(-mean)
-
-
-@dataclasses.dataclass(frozen=True)
-class Normal:
-    """Real numbers of variance 1 around their field: standardize the data."""
-
-    def log_base(self, v: Array) -> Array:
-        return normal.log_prob(v, 0.0, 1.0)
-
-    def log_partition(self, field: Array) -> Array:
-        return 0.5 * field**2
-
-    def sample(self, key: Key[Array, ""], field: Array) -> Array:
-        return normal.sample(key, field, 1.0)
-
-    def mean(self, field: Array) -> Array:
-        return field
-
-    def field_of_mean(self, mean: Array) -> Array:
-        return mean
+        return self.family.natural_from_mean(mean)
 
 
 class RestrictedBoltzmann(nnx.Module):
@@ -86,15 +73,22 @@ class RestrictedBoltzmann(nnx.Module):
     """
 
     def __init__(
-        self, num_visible: int, num_hidden: int, *, visible: Units | None = None, rngs: nnx.Rngs
+        self,
+        num_visible: int,
+        num_hidden: int,
+        *,
+        visible: Distribution | None = None,
+        rngs: nnx.Rngs,
     ):
         """Small weights, no biases.
 
         Args:
-            visible: `Binary()`, the default, or `Normal()`.
+            visible: the record of a unit: `bernoulli.Bernoulli()`, the default, `poisson.Poisson()`
+                or `normal.Normal(scale=1.0)`, whose data are to be standardized.
 
         Raises:
-            ValueError: if there are no units.
+            ValueError: if there are no units, or the record has not one number for each.
+            TypeError: if it is of no exponential family.
         """
         for name, value in (("num_visible", num_visible), ("num_hidden", num_hidden)):
             if value < 1:
@@ -103,7 +97,7 @@ class RestrictedBoltzmann(nnx.Module):
         self.weights = nnx.Param(weights)
         self.visible_bias = nnx.Param(jnp.zeros(num_visible))
         self.hidden_bias = nnx.Param(jnp.zeros(num_hidden))
-        self.visible = Binary() if visible is None else visible
+        self.visible = Units(bernoulli.Bernoulli() if visible is None else visible)
 
     def log_unnormalized(self, v: Float[ArrayLike, "..."], cond: PyTree = None) -> Float[Array, ""]:
         """Minus the free energy: log of the sum over h of exp(-energy), in nats."""
