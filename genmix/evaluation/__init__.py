@@ -20,6 +20,7 @@ from genmix.evaluation.bits_per_dim import (
 from genmix.evaluation.conservative import conservative_log_likelihood
 from genmix.evaluation.copying import copying
 from genmix.evaluation.decomposition import decomposition
+from genmix.evaluation.denoising import denoised_score, psnr
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, encodings, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
@@ -53,6 +54,7 @@ __all__ = [
     "conservative_log_likelihood",
     "copying",
     "decomposition",
+    "denoised_score",
     "disentanglement",
     "elbo",
     "encodings",
@@ -65,6 +67,7 @@ __all__ = [
     "parzen",
     "pictures",
     "probe",
+    "psnr",
     "rates",
     "report",
     "sample_quality",

@@ -231,6 +231,46 @@ def save_scatter(
     _save_figure(path, figure)
 
 
+def save_scatters(
+    path: str | Path,
+    panels: Mapping[str, Float[ArrayLike, "n 2"]],
+    labels: Int[ArrayLike, " n"],
+    *,
+    reach: float,
+) -> None:
+    """Draw points in the plane in panels side by side, coloured by label; up to ten labels.
+
+    Args:
+        panels: {title: points}, the same events in each.
+        reach: panels show the square from -reach to reach.
+
+    Raises:
+        ValueError: if there are no panels, points are not of shape [n, 2], or there are not as many
+            labels.
+    """
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    labels, width = np.asarray(labels), len(panels)
+    found = {title: np.asarray(points) for title, points in panels.items()}
+    if not panels or any(points.shape != (len(labels), 2) for points in found.values()):
+        shapes = [points.shape for points in found.values()]
+        raise ValueError(f"panels must be points [{len(labels)}, 2], one a label, got {shapes}.")
+    figure = Figure(figsize=(3.2 * width + 0.8, 3.4), dpi=130, layout="constrained")
+    every_axes = figure.subplots(1, width, squeeze=False)[0]
+    for axes, (title, points) in zip(every_axes, found.items(), strict=True):
+        for i, name in enumerate(np.unique(labels)):
+            cloud = points[labels == name]
+            axes.scatter(*cloud.T, s=6, color=colormaps["tab10"](i % 10), linewidths=0, alpha=0.7,
+                         label=str(name))  # fmt: skip
+        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", title=title)
+        axes.grid(alpha=0.3)
+    handles, names = every_axes[0].get_legend_handles_labels()
+    place: Any = "outside right center"
+    figure.legend(handles, names, loc=place, frameon=False, markerscale=2)
+    _save_figure(path, figure)
+
+
 def save_fields(
     path: str | Path,
     rows: Mapping[str, Mapping[str, Float[ArrayLike, "height width"]]],

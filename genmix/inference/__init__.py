@@ -1,4 +1,4 @@
-"""Learning in closed form: expectation-maximization, mean field by coordinate ascent."""
+"""Learning in closed form: EM, principal components, mean field by coordinate ascent."""
 
 from genmix.inference import (
     bayesian_mixture,
@@ -7,6 +7,7 @@ from genmix.inference import (
     em,
     em_components,
     normal_gamma,
+    pca,
 )
 
 __all__ = [
@@ -16,4 +17,5 @@ __all__ = [
     "em",
     "em_components",
     "normal_gamma",
+    "pca",
 ]

@@ -4,6 +4,7 @@
 no rate: an adversarial autoencoder is `reconstruction() + w * generator(latent, ...)`.
 """
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import jax
@@ -25,16 +26,27 @@ class Encodes(Protocol):
     def encode(self, key: Key[Array, ""], x: PyTree) -> PyTree: ...
 
 
-def reconstruction() -> Term:
+def reconstruction(*, corrupt: Callable[[Key[Array, ""], PyTree], PyTree] | None = None) -> Term:
     """Minus E log p(x | z) in nats, with z drawn from the posterior, which need only sample.
 
     The metric is log_likelihood.
+
+    Args:
+        corrupt: (key, x) -> what the encoder sees in place of x, such as those of
+            `genmix.data.corruption`; the clean x is explained. So an autoencoder denoises.
+
+    Source: Vincent et al. (2008), Extracting and Composing Robust Features with Denoising
+    Autoencoders, ICML, for corrupt.
     """
 
     def loss(model, key, batch, carry):
         def one(part, key, x):
             encode_key, decode_key = jax.random.split(key)
-            z = part.encode(encode_key, x)
+            seen = x
+            if corrupt is not None:
+                corrupt_key, encode_key = jax.random.split(encode_key)
+                seen = corrupt(corrupt_key, x)
+            z = part.encode(encode_key, seen)
             return weigh.terms(part.likelihood, decode_key, x, z).log_weight
 
         values, statistics = per_event(one, model, key, batch)
