@@ -12,7 +12,6 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -24,9 +23,9 @@ from flax import nnx
 
 from experiments import study
 from genmix import divergences, objectives
-from genmix.data import grey
+from genmix.data import partly_labelled
 from genmix.data.grey import Images
-from genmix.evaluation import clustering, pictures, sample_quality
+from genmix.evaluation import clustering, latent_pictures, model_pictures, pictures, sample_quality
 from genmix.families import (
     Autoencoder,
     Deterministic,
@@ -36,8 +35,8 @@ from genmix.families import (
     OneHot,
     StandardNormal,
 )
-from genmix.nets import MLP, ConvEncoder, Joined, state
-from genmix.objectives import Term, comparison
+from genmix.nets import MLP, ClassAndStyle, ConvEncoder, Joined, balanced_logits, state
+from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Game, Player
 
@@ -47,13 +46,10 @@ CATEGORICAL = ("semi-supervised", "clustering")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(study.Training):
+class Config(study.OnGreyImages):
     """The first three models are encoders; the others split z into a class and a style."""
 
     model: study.Each[Model] = MODELS
-    dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
-    data_dir: Path | None = None
-    """Folder that holds mnist/, ...; the digits need none."""
     scale: study.Positive = 0.1
     """Standard deviation of a pixel given z, for images in [0, 1]."""
     latent: study.Count = 8
@@ -70,80 +66,40 @@ class Config(study.Training):
     """Share of pixels that are hidden in training: of labelled images, or of all in clustering."""
     hidden: study.Count | None = None
     """Width of the hidden layers; 200 for the digits, 256 for larger images."""
-    batch_size: Annotated[int, study.Rule(lambda v: v >= 2, "be at least 2 for an MMD")] = 100
-    samples: Annotated[int, study.at_least(4)] = 2000  # for 3 neighbours
-    """Drawn for the table."""
-
-
-class ClassAndStyle(nnx.Module):
-    """Image -> (probabilities of the class, style).
-
-    Logits are normalized over the batch, which is the axis named "batch": a class that is rare has
-    large logits for some images all the same. Without it one whose probability is near zero for
-    all of them has no gradient left, from the critic neither, and is not used again.
-
-    Pixels are hidden from the classifier, which would know few images by heart, or always.
-    """
-
-    def __init__(self, hide: nnx.Dropout, body: Any, category: Any, style: Any, hides_always: bool):
-        self.hide, self.body, self.category, self.style = hide, body, category, style
-        self.hides_always = hides_always
-
-    def logits(self, x: jax.Array) -> jax.Array:
-        return self.category(jax.nn.relu(self.body(self.hide(x))))
-
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        h = jax.nn.relu(self.body(self.hide(x) if self.hides_always else x))
-        return jax.nn.softmax(self.category(h)), self.style(h)
+    batch_size: Annotated[int, study.at_least(2, "for an MMD")] = 100
 
 
 def build(config: Config, name: str, source: Images) -> Game:
     """An autoencoder, and a critic of its latents or of each part of them."""
     shape, rngs = source.train.shape[1:], nnx.Rngs(config.seed)
-    is_small = math.prod(shape) < 500
-    hidden = config.hidden or (200 if is_small else 256)
+    hidden = config.hidden or study.by_size(shape, 200, 256)
     relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
     mlp = lambda a, b: MLP(a, (hidden, hidden), b, **relu)
     likelihood = lambda net: Normal(nnx.Sequential(net, jax.nn.sigmoid), scale=config.scale)
     if name in CATEGORICAL:
         dim = config.style
         classes = config.clusters if name == "clustering" else int(source.labels[0].max()) + 1
-        if is_small:
-            body: Any = MLP(shape, (hidden,), hidden, **relu)
-        else:
-            body = ConvEncoder(shape, (16, 32), hidden, rngs=rngs)
-        category = nnx.Sequential(
-            nnx.Linear(hidden, classes, use_bias=False, rngs=rngs),
-            nnx.BatchNorm(classes, momentum=0.95, axis_name="batch", use_bias=False, rngs=rngs),
-        )
+        body = study.by_size(
+            shape,
+            lambda: MLP(shape, (hidden,), hidden, **relu),
+            lambda: ConvEncoder(shape, (16, 32), hidden, rngs=rngs),
+        )()
+        category = balanced_logits(hidden, classes, rngs=rngs)
         style = nnx.Linear(hidden, dim, rngs=rngs)
-        model = Autoencoder(
-            prior=Independent((OneHot(lambda _: jnp.zeros(classes), classes), StandardNormal(dim))),
-            likelihood=likelihood(Joined(mlp(classes + dim, shape))),
-            posterior=Deterministic(
-                ClassAndStyle(
-                    nnx.Dropout(config.hidden_pixels, rngs=rngs),
-                    body,
-                    category,
-                    style,
-                    hides_always=name == "clustering",
-                )
-            ),
-        )
+        prior = Independent((OneHot(lambda _: jnp.zeros(classes), classes), StandardNormal(dim)))
+        decoder = likelihood(Joined(mlp(classes + dim, shape)))
+        hide = nnx.Dropout(config.hidden_pixels, rngs=rngs)
+        encoder = ClassAndStyle(hide, body, category, style, hides_always=name == "clustering")
+        model = Autoencoder(prior=prior, likelihood=decoder, posterior=Deterministic(encoder))
         return Game(autoencoder=model, critics=nnx.List([mlp(classes, 1), mlp(dim, 1)]))
-    dim = config.latent
+    dim, seen = config.latent, config.noise + math.prod(shape)
     encoders = {
         "deterministic": lambda: Deterministic(mlp(shape, dim)),
         "gaussian": lambda: Normal(mlp(shape, dim)),
-        "universal": lambda: Implicit(
-            StandardNormal(config.noise), Joined(mlp(config.noise + math.prod(shape), dim))
-        ),
+        "universal": lambda: Implicit(StandardNormal(config.noise), Joined(mlp(seen, dim))),
     }
-    model = Autoencoder(
-        prior=StandardNormal(dim),
-        likelihood=likelihood(mlp(dim, shape)),
-        posterior=encoders[name](),
-    )
+    decoder = likelihood(mlp(dim, shape))
+    model = Autoencoder(prior=StandardNormal(dim), likelihood=decoder, posterior=encoders[name]())
     return Game(autoencoder=model, critics=nnx.List([mlp(dim, 1)]))
 
 
@@ -156,23 +112,14 @@ def judged(name: str) -> list[objectives.Comparison]:
     return [of_class, of_style]
 
 
-def classification(x: jax.Array, labels: jax.Array, batch_size: int) -> Term:
-    """Cross-entropy of labelled images, of which a batch is drawn for each step."""
-
-    def loss(game: Game, key: jax.Array, batch: Any, carry: Any) -> Any:
-        del batch
-        choice_key, network_key = jax.random.split(key)
-        chosen = jax.random.randint(choice_key, (batch_size,), 0, len(x))
-
-        def log_q(encoder: Any, _: Any, pair: tuple[jax.Array, jax.Array]) -> jax.Array:
-            return OneHot(encoder.logits, pair[1].size).log_prob(pair[1], pair[0])
-
-        encoder: Any = game.autoencoder.posterior.network
-        log_qs, _ = comparison.per_event(log_q, encoder, network_key, (x[chosen], labels[chosen]))
-        value = -jnp.mean(log_qs)
-        return value, ({"cross_entropy": value}, carry)
-
-    return Term(loss)
+def classification(config: Config, source: Images) -> Term:
+    """Cross-entropy of labelled images; their normalization statistics are not kept."""
+    labels, classes = source.labels[0], int(source.labels[0].max()) + 1
+    known = partly_labelled.hidden(labels, config.labels, num_classes=classes, seed=config.seed)
+    few = partly_labelled.split(np.asarray(source.train, np.float32), known, num_classes=classes)
+    examples, term = (few.labelled, few.classes), objectives.classification()
+    quiet = Term(lambda network, *rest: term(state.fresh(network), *rest), term.init)
+    return quiet.over(examples, config.batch_size, prefix="").of("autoencoder.posterior.network")
 
 
 def players(config: Config, name: str, source: Images) -> list[Player]:
@@ -193,31 +140,9 @@ def players(config: Config, name: str, source: Images) -> list[Player]:
         Player(name="encoder", owns=encoder, loss=added(regularization), optimizer=adam),
     ]
     if name == "semi-supervised":
-        x, labels = labelled(config, source)
-        loss = classification(x, labels, config.batch_size)
+        loss = classification(config, source)
         team.append(Player(name="classifier", owns=encoder, loss=loss, optimizer=adam))
     return team
-
-
-def labelled(config: Config, source: Images) -> tuple[jax.Array, jax.Array]:
-    """Images drawn at random, as many of each class, and their one-hot labels.
-
-    Not the first ones, as the digits are in no random order: those stand for the others badly.
-
-    Raises:
-        ValueError: if there is less than one label a class.
-    """
-    labels = source.labels[0]
-    classes = int(labels.max()) + 1
-    if config.labels < classes:
-        raise ValueError(
-            f"labels must be at least one for each of {classes} classes, got {config.labels}."
-        )
-    order = np.random.default_rng(config.seed).permutation(len(labels))
-    chosen = np.concatenate(
-        [order[labels[order] == c][: config.labels // classes] for c in range(classes)]
-    )
-    return jnp.asarray(source.train[chosen], jnp.float32), jax.nn.one_hot(labels[chosen], classes)
 
 
 def evaluate(
@@ -234,64 +159,33 @@ def evaluate(
         figures[f"{compared.name}_mmd"] = float(mmd)
     if name in CATEGORICAL:
         encoder: Any = model.posterior
-        logits = lambda x: encoder.network.logits(x)
-        classes = jax.jit(lambda x: jnp.argmax(jax.lax.map(logits, x, batch_size=500), axis=1))
-        test = np.asarray(classes(x))
+        logits = jax.jit(lambda x: jax.lax.map(encoder.network.logits, x, batch_size=500))
+        train, test = (
+            np.argmax(logits(jnp.asarray(x, jnp.float32)), axis=1)
+            for x in (source.train, source.test)
+        )
+        figures["test_error"] = float(np.mean(test != source.labels[1]))
         if name == "clustering":
-            train = np.asarray(classes(jnp.asarray(source.train, jnp.float32)))
             figures["clusters_used"] = len(np.unique(train))
             figures["purity"] = clustering.purity(test, source.labels[1])
-            error = clustering.error(train, source.labels[0], test, source.labels[1])
-        else:
-            error = float(np.mean(test != source.labels[1]))
-        figures["test_error"] = error
-    images = means(draw_key, model, config.samples)
-    return figures | sample_quality.of_images(judge.classifier, images, source.test)._asdict()
+            labels = source.labels
+            figures["test_error"] = clustering.error(train, labels[0], test, labels[1])
+    return figures | judge.quality(sample_quality.draw_means(draw_key, model, config.samples))
 
 
-def means(key: jax.Array, model: Autoencoder, num_samples: int) -> jax.Array:
-    """Means of x given z of the prior."""
-    decode = lambda key: model.decode(model.prior.sample(key))
-    return jax.jit(jax.vmap(decode))(jax.random.split(key, num_samples))
-
-
-def save_pictures(
-    config: Config, out: Path, source: Images, models: dict[str, Autoencoder]
-) -> None:
-    """A row of ten samples for each model; for a class, a column: ten styles, one a row."""
-    key = config.key
-    rows = [means(jax.random.clone(key), model, 10) for model in models.values()]
-    pictures.save_samples(out / "samples.png", jnp.concatenate(rows))
+def draw(config: Config, out: Path, models: dict[str, Autoencoder]) -> None:
+    """A row of ten samples for each model; for a class, a column: eight styles, one a row."""
+    model_pictures.save_samples(out / "samples.png", config.key, list(models.values()))
     for name in set(CATEGORICAL) & models.keys():
-        model = models[name]
-        one_hot, style = model.prior.sample(jax.random.clone(key))
-        styles = jax.random.normal(jax.random.clone(key), (8, len(style))).at[0].set(0.0)
-        classes = jnp.eye(len(one_hot))
-        image = lambda style, y, model=model: model.decode((y, style))
-        grid = jax.vmap(jax.vmap(image, in_axes=(None, 0)), in_axes=(0, None))(styles, classes)
-        pictures.save_samples(
-            out / f"{name}.png", grid.reshape(-1, *source.train.shape[1:]), columns=len(classes)
-        )
-
-
-def columns() -> dict[str, study.Column]:
-    mmd = lambda row: " / ".join(f"{v:.3f}" for name, v in row.items() if name.endswith("_mmd"))
-    return {
-        "model": "{model}",
-        "log p(x|z)": "{reconstruction:.2f}",
-        "MMD": mmd,
-        "error": lambda row: f"{row['test_error']:.1%}" if "test_error" in row else "",
-        "purity": lambda row: (
-            f"{row['purity']:.1%} of {row['clusters_used']}" if "purity" in row else ""
-        ),
-        "MODE": "{mode_score:.2f}",
-        "Fréchet": "{frechet:.1f}",
-        "s": "{train_seconds:.0f}",
-    }
+        one_hot, style = models[name].prior.sample(config.key)
+        styles = jax.random.normal(config.key, (8, len(style))).at[0].set(0.0)
+        image = lambda style, y, model=models[name]: model.decode((y, style))
+        images = latent_pictures.grid(image, styles, jnp.eye(len(one_hot)))
+        pictures.save_grid(out / f"{name}.png", images)
 
 
 def experiment(config: Config) -> study.Study:
-    source = grey.load_images(config.dataset, config.data_dir)
+    source = config.images()
     judge = study.judge_of(config, source)
     variant = lambda name: study.Variant(
         name=name,
@@ -302,10 +196,17 @@ def experiment(config: Config) -> study.Study:
         plan=config.plan(reports=20),
     )
     trained = lambda result: state.evaluating(result.model.autoencoder)
-
-    def draw(out: Path, found: Sequence[study.Result]) -> None:
-        save_pictures(config, out, source, {it.name: trained(it) for it in found})
-
+    mmd = lambda row: " / ".join(f"{v:.3f}" for name, v in row.items() if name.endswith("_mmd"))
+    columns: dict[str, study.Column] = {
+        "model": "{model}",
+        "log p(x|z)": "{reconstruction:.2f}",
+        "MMD": mmd,
+        "error": study.known("{test_error:.1%}"),
+        "purity": study.known("{purity:.1%} of {clusters_used}"),
+        "MODE": "{mode_score:.2f}",
+        "Fréchet": "{frechet:.1f}",
+        "s": "{train_seconds:.0f}",
+    }
     title = (
         "{dataset}: test images in nats; samples seen by a classifier of accuracy "
         "{classifier_accuracy:.1%}"
@@ -317,8 +218,8 @@ def experiment(config: Config) -> study.Study:
     return study.Study(
         variants=[variant(name) for name in config.model],
         measure=lambda it: evaluate(config, it.name, source, trained(it), judge(it.out)),
-        draw=draw,
-        tables=[study.Table(title, columns())],
+        draw=lambda out, found: draw(config, out, {it.name: trained(it) for it in found}),
+        tables=[study.Table(title, columns)],
         note=note,
         facts=lambda out: {"dataset": config.dataset, "classifier_accuracy": judge(out).accuracy},
         units="nats per image, of a density on [0, 1] a pixel; shares of 1; seconds",

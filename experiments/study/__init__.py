@@ -57,7 +57,7 @@ from experiments.study.settings import (
 )
 from experiments.study.size import by_size
 from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
-from experiments.study.table import Column, Row, Table
+from experiments.study.table import Column, Row, Table, known
 
 __all__ = [
     "LOCAL",
@@ -90,6 +90,7 @@ __all__ = [
     "check",
     "judge_of",
     "judged_data",
+    "known",
     "plan",
     "run",
     "save_curves",

@@ -16,6 +16,11 @@ def everything(rows: Sequence[Row]) -> Iterable[Row]:
     return rows
 
 
+def known(template: str) -> Column:
+    """A column of figures that it may be that no row has."""
+    return lambda row: _cell(template, row)
+
+
 @dataclasses.dataclass(frozen=True)
 class Table:
     """A table to print.

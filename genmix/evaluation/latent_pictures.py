@@ -6,12 +6,25 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Float, PyTree
 
 from genmix.evaluation import pictures
 
 Decode = Callable[[Array], Array]
 """Latents [n, dim] -> images in [0, 1], [n, height, width, channels]."""
+
+
+def grid(
+    decode: Callable[[PyTree, PyTree], Array], rows: PyTree, columns: PyTree
+) -> Float[Array, "rows columns height width channels"]:
+    """An image for each pair of a row's and a column's part of z, such as its style and its class.
+
+    Args:
+        decode: (a row's part, a column's part) -> image.
+        rows: arrays whose first axis goes over the rows; likewise `columns`.
+    """
+    over_columns = jax.vmap(decode, in_axes=(None, 0))
+    return jax.jit(jax.vmap(over_columns, in_axes=(0, None)))(rows, columns)
 
 
 def save_interpolations(

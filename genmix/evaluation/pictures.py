@@ -69,6 +69,14 @@ def save_samples(
     save_png(path, image_grid(samples, columns))
 
 
+def save_grid(
+    path: str | Path, images: Shaped[ArrayLike, "rows columns height width channels"]
+) -> None:
+    """Draw images, with values in [0, 1], that are in rows and columns already."""
+    images = np.asarray(images)
+    save_samples(path, images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
+
+
 def save_reconstructions(
     path: str | Path,
     originals: Float[ArrayLike, "..."],

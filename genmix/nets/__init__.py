@@ -1,6 +1,7 @@
 """Networks, and what they change about themselves."""
 
 from genmix.nets import outputs, state
+from genmix.nets.class_and_style import ClassAndStyle, balanced_logits
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.conv_stack import ConvStack
@@ -34,6 +35,7 @@ __all__ = [
     "MLP",
     "NADE",
     "Added",
+    "ClassAndStyle",
     "ConvDecoder",
     "ConvEncoder",
     "ConvStack",
@@ -58,6 +60,7 @@ __all__ = [
     "TimeFeatures",
     "TimeMLP",
     "UNet",
+    "balanced_logits",
     "outputs",
     "spectrally_normalized",
     "state",

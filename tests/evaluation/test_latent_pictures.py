@@ -1,7 +1,8 @@
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
-from genmix.evaluation import latent_pictures
+from genmix.evaluation import latent_pictures, pictures
 
 
 def test_the_corners_of_a_manifold_are_quantiles(tmp_path):
@@ -43,3 +44,15 @@ def test_interpolations_go_from_the_first_of_a_pair_to_the_last(tmp_path):
     path = tmp_path / "interpolations.png"
     latent_pictures.save_interpolations(path, decode, x, z, num_between=3)
     np.testing.assert_allclose(seen[0][:, 0], [0, 1, 2, 1, 3, 5])
+
+
+def test_a_grid_pairs_each_row_with_each_column(tmp_path):
+    rows, columns = (jnp.array([1.0, 2.0]), jnp.array([3.0, 4.0])), jnp.array([0.1, 0.2, 0.3])
+    decode = lambda row, column: jnp.stack([*row, column])[:, None, None]
+    images = latent_pictures.grid(decode, rows, columns)
+    assert images.shape == (2, 3, 3, 1, 1)
+    np.testing.assert_allclose(images[1, 2, :, 0, 0], [2.0, 4.0, 0.3])
+    path = tmp_path / "grid.png"
+    pictures.save_grid(path, images / 4)
+    cells = pictures.image_grid(np.reshape(images / 4, (-1, 3, 1, 1)), 3)
+    np.testing.assert_array_equal(np.asarray(Image.open(path)), cells[..., 0])

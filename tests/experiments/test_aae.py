@@ -8,6 +8,7 @@ import pytest
 
 from experiments import aae
 from genmix.nets import state
+from genmix.objectives import comparison
 
 TINY: dict[str, Any] = {"steps": 4, "hidden": 6, "latent": 2, "batch_size": 20, "samples": 60}
 
@@ -29,21 +30,16 @@ def test_a_short_run(tmp_path, capsys, monkeypatch):
     assert "purity" in capsys.readouterr().out
 
 
-def test_labels_are_few_and_of_each_class():
-    source = aae.grey.load_images("digits")
-    x, one_hot = aae.labelled(aae.Config(labels=50), source)
-    assert one_hot.sum(axis=0).tolist() == [5.0] * 10
-    for image, label in zip(x, one_hot.argmax(axis=1), strict=True):
-        same = (source.train == np.asarray(image)).all(axis=(1, 2, 3))
-        assert source.labels[0][same].tolist() == [label]
-    assert not jnp.array_equal(x, aae.labelled(aae.Config(labels=50, seed=1), source)[0])
+def test_there_is_a_label_for_each_class():
+    config = aae.Config(**TINY, labels=9)
     with pytest.raises(ValueError, match="at least one for each of 10 classes"):
-        aae.labelled(aae.Config(labels=9), source)
+        aae.players(config, "semi-supervised", config.images())
 
 
 def test_each_loss_moves_what_its_player_owns():
     """The classifier learns from labelled images, and the encoder alone."""
-    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
+    config = aae.Config(**TINY)
+    source = config.images()
     game = aae.build(config, "semi-supervised", source)
     team = {player.name: player for player in aae.players(config, "semi-supervised", source)}
     assert list(team) == ["critic", "autoencoder", "encoder", "classifier"]
@@ -56,7 +52,9 @@ def test_each_loss_moves_what_its_player_owns():
     def slopes(parameters):
         def loss(parameters):
             changed = state.with_variables(game, parameters)
-            return classifier.loss(changed, jax.random.key(0), x, ())[0]
+            return classifier.loss(
+                changed, jax.random.key(0), x, classifier.initial_carry(changed)
+            )[0]
 
         return jax.value_and_grad(loss)(parameters)
 
@@ -69,11 +67,12 @@ def test_each_loss_moves_what_its_player_owns():
 
 def test_a_class_of_small_weights_is_used_as_much():
     """What the batch normalization of the logits is for."""
-    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
+    config = aae.Config(**TINY)
+    source = config.images()
     network = aae.build(config, "clustering", source).autoencoder.posterior.network
     x = jnp.asarray(source.train[:100], jnp.float32)
     share = jax.jit(
-        lambda network: aae.comparison.per_event(
+        lambda network: comparison.per_event(
             lambda network, _, x: network(x)[0], network, jax.random.key(0), x
         )[0]
     )
@@ -85,7 +84,8 @@ def test_a_class_of_small_weights_is_used_as_much():
 
 def test_class_and_style_have_a_critic_each():
     """The loss of an encoder whose critics' scores are 0 is log 2 for each of them."""
-    source, config = aae.grey.load_images("digits"), aae.Config(**TINY)
+    config = aae.Config(**TINY)
+    source = config.images()
     critic, _, encoder = aae.players(config, "clustering", source)
 
     @jax.jit
