@@ -36,7 +36,9 @@ from genmix.densities import (
     low_rank_normal,
     mixture,
     multivariate_normal,
+    negative_binomial,
     normal,
+    poisson,
     relaxed_bernoulli,
     student_t,
     uniform,
@@ -180,6 +182,10 @@ INDEX = one_of(-(2**31), -1, *range(DIM), *range(DIM), DIM, 2**31 - 1, is_intege
 LEVEL = one_of(*[0, 1, 100, 254, 255] * 5, -1, 256, 0.5, 1e30, -1e30, np.nan)
 
 
+COUNT = one_of(*[0, 1, 2, 7, 1000, 1e6] * 3, 1e30, -1, 0.5, np.nan)
+RATE = positive(1e-12, 1e6, zero_is_valid=True)
+
+
 class Case(NamedTuple):
     """A function, its arguments, and where its value must be infinite.
 
@@ -271,6 +277,14 @@ def reduced_bessel(order, x):
 
 def level_is_off(x, *_):
     return ~((x >= 0) & (x <= 255) & (x == np.floor(x)))
+
+
+def count_is_off(x, *_):
+    return ~((x >= 0) & (x == np.floor(x)))
+
+
+def never_but_0(info, x, mean, *_):
+    return np.where((mean == 0) & (x > 0), -np.inf, 0)
 
 
 CASES = {
@@ -392,6 +406,15 @@ CASES = {
     "normal.entropy": Case(normal.entropy, [LARGE, SCALE]),
     "normal.kl": Case(normal.kl, [MODERATE, SCALE, MODERATE, SCALE]),
     "normal.sample": sampler(normal.sample, [LARGE, SCALE]),
+    "negative_binomial.log_prob": Case(
+        negative_binomial.log_prob, [COUNT, RATE, CONCENTRATION], never_but_0, outside=count_is_off
+    ),
+    "negative_binomial.sample": sampler(negative_binomial.sample, [RATE, CONCENTRATION]),
+    "poisson.log_prob": Case(poisson.log_prob, [COUNT, RATE], never_but_0, outside=count_is_off),
+    "poisson.kl": Case(
+        poisson.kl, [RATE, RATE], lambda info, p, q: np.where((q == 0) & (p > 0), np.inf, 0)
+    ),
+    "poisson.sample": sampler(poisson.sample, [RATE]),
     "relaxed_bernoulli.log_prob": Case(
         relaxed_bernoulli.log_prob,
         [INTERVAL, LOGIT, TEMPERATURE],
@@ -540,13 +563,16 @@ def test_a_million_calls(name, dtype):
 def test_every_density_is_called():
     helpers = {
         "check_num_levels",
+        "count_features",
         "check_shape",
+        "inside_unit_interval",
         "is_outside",
         "log_area",
         "log_zero_power",
         "mass_times",
         "off_simplex",
         "scaled",
+        "stirling_error",
     }
     # Those in terms of natural parameters, and the records, have tests of their own.
     families = {

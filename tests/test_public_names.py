@@ -13,7 +13,7 @@ from genmix import families
 BY_FILE = {"schedules", "variances"}  # files that are namespaces: schedules.Linear
 INNER = {  # what functions and other parts give, and no user builds
     *("Reordered", "IndependentSampler", "IndependentDensity", "Weighted", "PosteriorMixture"),
-    *("DiscreteConditional", "RelaxedConditional", "ContinuousConditional"),
+    *("DiscreteConditional", "RelaxedConditional", "ContinuousConditional", "Constant"),
 }
 
 
