@@ -12,8 +12,13 @@ Critic = Callable[[Any], Float[Array, ""]]
 
 
 def squared_norms(critic: Critic, events: PyTree) -> Float[Array, " n"]:
-    """|grad critic|^2 at each event of a batch, over all entries of the event."""
-    gradients = jax.tree.leaves(jax.vmap(jax.grad(critic))(events))
+    """|grad critic|^2 at each event of a batch, over all entries of the event.
+
+    The batch is the axis named "batch"; of a critic that looks at it, as at the deviation of a
+    group, it is the gradient of the sum of all scores.
+    """
+    total = lambda events: jnp.sum(jax.vmap(critic, axis_name="batch")(events))
+    gradients = jax.tree.leaves(jax.grad(total)(events))
     squares = [jnp.sum(g.reshape(len(g), -1) ** 2, axis=1) for g in gradients]
     return jnp.sum(jnp.stack(squares), axis=0)
 

@@ -48,6 +48,7 @@ from genmix.families.hutchinson import Hutchinson
 from genmix.families.implicit.deterministic import Deterministic
 from genmix.families.implicit.implicit import Implicit
 from genmix.families.implicit.laplacian_pyramid import LaplacianPyramid
+from genmix.families.implicit.style_based import StyleBased
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
@@ -135,6 +136,7 @@ __all__ = [
     "StateSpaceModel",
     "StochasticRNN",
     "StraightThrough",
+    "StyleBased",
     "Summed",
     "Unconditional",
     "Uniform",

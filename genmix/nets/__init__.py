@@ -1,6 +1,6 @@
 """Networks, and what they change about themselves."""
 
-from genmix.nets import outputs, state
+from genmix.nets import outputs, resampling, state, style
 from genmix.nets.class_and_style import ClassAndStyle, balanced_logits
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
@@ -62,6 +62,8 @@ __all__ = [
     "UNet",
     "balanced_logits",
     "outputs",
+    "resampling",
     "spectrally_normalized",
     "state",
+    "style",
 ]

@@ -30,7 +30,9 @@ from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
 from genmix.objectives.flow_matching import flow_matching
 from genmix.objectives.generative_stochastic import walkback
+from genmix.objectives.growing import fading, follow, grown_data
 from genmix.objectives.information import barber_agakov
+from genmix.objectives.lazily import lazily
 from genmix.objectives.likelihood import (
     Rate,
     elbo,
@@ -72,15 +74,19 @@ __all__ = [
     "detail",
     "diffusion",
     "elbo",
+    "fading",
     "feature_likelihood",
     "feature_matching",
     "flow_matching",
+    "follow",
     "generator",
+    "grown_data",
     "identity",
     "importance_weighted",
     "iwae",
     "joint",
     "latent",
+    "lazily",
     "masked_elbo",
     "mean_field_contrastive_divergence",
     "mmd",

@@ -30,6 +30,6 @@ def detail(level: int) -> Comparison:
     return Comparison(f"detail{level}", draw, given=True)
 
 
-def coarsest_images(num_levels: int, resampling: Resampling = BOX) -> Callable[[Array], Array]:
+def coarsest_images(num_levels: int, by: Resampling = BOX) -> Callable[[Array], Array]:
     """A batch of images -> their coarsest versions, for `Term.on`."""
-    return jax.vmap(lambda x: decompose(x, num_levels, resampling)[0])
+    return jax.vmap(lambda x: decompose(x, num_levels, by)[0])

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import Samples
+from genmix.nets import resampling
 
 Image = Float[Array, "_ _ _"]  # height, width, channels
 
@@ -20,18 +20,7 @@ class Resampling(NamedTuple):
     up: Callable[[Image, Sequence[int]], Image]
 
 
-def _means(x: Image) -> Image:
-    """Of 2x2 pixels; where a side is odd, its last row or column counts twice."""
-    height, width, _ = x.shape
-    x = jnp.pad(x, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    return x.reshape(x.shape[0] // 2, 2, x.shape[1] // 2, 2, -1).mean(axis=(1, 3))
-
-
-def _repeated(x: Image, size: Sequence[int]) -> Image:
-    return jnp.repeat(jnp.repeat(x, 2, axis=0), 2, axis=1)[: size[0], : size[1]]
-
-
-def _halved(x: Image) -> Image:
+def _interpolated(x: Image) -> Image:
     height, width, channels = x.shape
     return jax.image.resize(x, (-(-height // 2), -(-width // 2), channels), "linear")
 
@@ -40,9 +29,9 @@ def _resized(x: Image, size: Sequence[int]) -> Image:
     return jax.image.resize(x, (*size, x.shape[-1]), "linear")
 
 
-BOX = Resampling(_means, _repeated)
+BOX = Resampling(resampling.halved, resampling.doubled)
 """Means of 2x2 pixels, each of which is repeated."""
-LINEAR = Resampling(_halved, _resized)
+LINEAR = Resampling(_interpolated, _resized)
 """Linear interpolation, with a triangle as wide as two pixels on the way down."""
 
 
@@ -53,7 +42,7 @@ class Level(NamedTuple):
     coarse: Image  # the next coarser image, brought to this size
 
 
-def decompose(x: Image, num_levels: int, resampling: Resampling = BOX) -> tuple[Image, list[Level]]:
+def decompose(x: Image, num_levels: int, by: Resampling = BOX) -> tuple[Image, list[Level]]:
     """The coarsest image and the levels above it, from the coarsest on.
 
     Whatever the pair of down and up, `reconstruct` gives x again. Sides of any length: odd ones are
@@ -63,17 +52,17 @@ def decompose(x: Image, num_levels: int, resampling: Resampling = BOX) -> tuple[
     """
     levels = []
     for _ in range(num_levels):
-        below = resampling.down(x)
-        coarse = resampling.up(below, x.shape[:2])
+        below = by.down(x)
+        coarse = by.up(below, x.shape[:2])
         levels.append(Level(x - coarse, coarse))
         x = below
     return x, levels[::-1]
 
 
-def reconstruct(coarsest: Image, details: Sequence[Image], resampling: Resampling = BOX) -> Image:
+def reconstruct(coarsest: Image, details: Sequence[Image], by: Resampling = BOX) -> Image:
     """The image of details from the coarsest on; where they are zero it is brought up alone."""
     for detail in details:
-        coarsest = resampling.up(coarsest, detail.shape[:2]) + detail
+        coarsest = by.up(coarsest, detail.shape[:2]) + detail
     return coarsest
 
 
@@ -103,7 +92,7 @@ class LaplacianPyramid(nnx.Module):
         details: Sequence[Any],
         sizes: Sequence[Sequence[int]],
         *,
-        resampling: Resampling = BOX,
+        by: Resampling = BOX,
     ):
         for part in (coarsest, *details):
             if not isinstance(part, Samples):
@@ -119,7 +108,7 @@ class LaplacianPyramid(nnx.Module):
         self.coarsest: Any = coarsest
         self.details = nnx.List(details)
         self.sizes = tuple(sizes)
-        self.resampling = resampling
+        self.resampling = by
 
     def decompose(self, x: Image) -> tuple[Image, list[Level]]:
         """The coarsest version of an image, and its levels from there on."""
