@@ -49,6 +49,7 @@ from genmix.families import (
 from genmix.objectives.term import Term
 from genmix.runs.saved import load, save
 from genmix.training import Game, Plan, Player, Run, fit
+from genmix.version import __version__
 
 __all__ = [
     "Autoencoder",
@@ -75,6 +76,7 @@ __all__ = [
     "StandardNormal",
     "Term",
     "VampPrior",
+    "__version__",
     "bijectors",
     "bounds",
     "capabilities",

@@ -93,6 +93,7 @@ class Result(NamedTuple):
     seconds: float
     out: Path  # the directory of the run
     directory: Path  # its own
+    figures: Sequence[Row] = ()  # what was measured, in pictures of all
 
 
 def _nothing(*arguments: Any) -> None:
@@ -173,7 +174,6 @@ def _results(
     study: Study, config: Settings, out: Path
 ) -> tuple[list[Result], list[dict[str, Any]]]:
     found: dict[str, Result] = {}
-    figures: dict[str, list[Row]] = {}
     rows = [dict(row) for row in study.before]
     for variant in study.variants:
         if variant.name not in found:
@@ -190,10 +190,10 @@ def _results(
             )
             measured = study.measure(result)
             study.draw_each(result)
-            found[variant.name] = result
-            figures[variant.name] = [measured] if isinstance(measured, Mapping) else [*measured]
+            measured = [measured] if isinstance(measured, Mapping) else [*measured]
+            found[variant.name] = result._replace(figures=measured)
         seconds = {variant.timed: found[variant.name].seconds}
-        rows += [{**variant.row, **row, **seconds} for row in figures[variant.name]]
+        rows += [{**variant.row, **row, **seconds} for row in found[variant.name].figures]
     return list(found.values()), rows
 
 

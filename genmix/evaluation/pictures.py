@@ -279,6 +279,58 @@ def save_scatters(
     _save_figure(path, figure)
 
 
+def save_sheet(
+    path: str | Path, rows: Mapping[str, Float[ArrayLike, "n height width channels"]]
+) -> None:
+    """Draw images in [0, 1], a row of as many for each name, which stands at its left.
+
+    Raises:
+        ValueError: if there are no rows, or they differ in shape.
+    """
+    from matplotlib.figure import Figure
+
+    shapes = {np.shape(images) for images in rows.values()}
+    if len(shapes) != 1:
+        raise ValueError(f"rows must all have one shape, got {sorted(shapes)}.")
+    count = shapes.pop()[0]
+    figure = Figure(figsize=(2.2 + 0.5 * count, 0.55 * len(rows)), dpi=130, layout="constrained")
+    for axes, (name, images) in zip(
+        figure.subplots(len(rows), 1, squeeze=False)[:, 0], rows.items(), strict=True
+    ):
+        grid = image_grid(np.asarray(images), columns=count)
+        axes.imshow(
+            grid.squeeze(-1) if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=255
+        )
+        axes.set(xticks=[], yticks=[], anchor="W")
+        axes.set_ylabel(name, rotation=0, ha="right", va="center", fontsize=8)
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+    _save_figure(path, figure)
+
+
+def save_named_points(
+    path: str | Path, points: Mapping[str, tuple[float, float]], *, x_label: str, y_label: str
+) -> None:
+    """Draw points in the plane, each with a number, and the numbers' names at the side."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5.5), dpi=130, layout="constrained")
+    axes = figure.add_subplot()
+    colours = colormaps["turbo"].resampled(max(len(points), 2))
+    for i, (name, (x, y)) in enumerate(points.items()):
+        label = f"{i + 1}  {name}"
+        axes.plot(x, y, "o", markersize=13, color=colours(i), alpha=0.6, label=label)
+        axes.annotate(str(i + 1), (x, y), ha="center", va="center", fontsize=8)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.margins(0.1)
+    axes.grid(alpha=0.3)
+    handles, _ = axes.get_legend_handles_labels()
+    place: Any = "outside right upper"  # matplotlib's types do not know it
+    figure.legend(handles=handles, loc=place, frameon=False, fontsize=8)
+    _save_figure(path, figure)
+
+
 def save_fields(
     path: str | Path,
     rows: Mapping[str, Mapping[str, Float[ArrayLike, "height width"]]],

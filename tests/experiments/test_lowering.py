@@ -22,6 +22,7 @@ TINY: dict[str, dict[str, Any]] = {
         "hidden": 4,
         "batch_size": 4,
     },
+    "compare": {"hidden": 4, "latent": 2, "batch_size": 4, "model": ("flow", "FlowGAN")},
     "compression": {"layers": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "diffusion": {"width": 4, "channels": (4, 4), "bit_steps": 3, "batch_size": 4},
     "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},

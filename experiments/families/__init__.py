@@ -1,0 +1,1 @@
+"""One small model of every family, on binary images, for experiments.compare."""
