@@ -62,7 +62,7 @@ class Config(study.OnGreyImages):
     """Of the semi-supervised model, as many of each class, drawn at random by the seed."""
     noise: study.Count = 8
     """Dimensions of the noise that the universal encoder is given."""
-    hidden_pixels: Annotated[float, study.Rule(lambda v: 0 <= v < 1, "be in [0, 1)")] = 0.2
+    hidden_pixels: study.Fraction = 0.2
     """Share of pixels that are hidden in training: of labelled images, or of all in clustering."""
     hidden: study.Count | None = None
     """Width of the hidden layers; 200 for the digits, 256 for larger images."""

@@ -36,12 +36,14 @@ The study tries every variant on shapes, makes the directory, trains what is not
 measures, draws, prints and writes. What is not a game of players is a `study.Computation`.
 """
 
+from experiments.study.film import film, frames
 from experiments.study.judge import QUALITY, Judge, Judged, OnGreyImages, judge_of, judged_data
 from experiments.study.settings import (
     LOCAL,
     AnyDataset,
     Count,
     Each,
+    Fraction,
     Images,
     NotNegative,
     NotNegativeCount,
@@ -67,6 +69,7 @@ __all__ = [
     "Computation",
     "Count",
     "Each",
+    "Fraction",
     "Images",
     "Judge",
     "Judged",
@@ -88,6 +91,8 @@ __all__ = [
     "at_least",
     "by_size",
     "check",
+    "film",
+    "frames",
     "judge_of",
     "judged_data",
     "known",

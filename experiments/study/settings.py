@@ -42,6 +42,7 @@ Positive = Annotated[float, Rule(lambda value: 0 < value < math.inf, "be positiv
 NotNegative = Annotated[float, Rule(lambda value: 0 <= value < math.inf, "not be negative")]
 NotNegativeCount = Annotated[int, Rule(lambda value: value >= 0, "not be negative"), _FEW]
 Share = Annotated[float, Rule(lambda value: 0 <= value <= 1, "be in [0, 1]")]
+Fraction = Annotated[float, Rule(lambda value: 0 <= value < 1, "be in [0, 1)")]
 Seed = Annotated[int, Rule(lambda value: 0 <= value < 2**63, "be between 0 and 2^63 - 1")]
 # Runs are called after their numbers in the form %g.
 _DISTINCT = Rule(

@@ -399,6 +399,30 @@ def save_clouds(
     _save_figure(path, figure)
 
 
+def save_histograms(
+    path: str | Path, rows: Mapping[str, Mapping[str, Float[ArrayLike, "n 2"]]], *, reach: float
+) -> None:
+    """Draw how many points lie where in the plane, side by side: a row for each name.
+
+    Colours are of the square roots of counts, so that what is rare is seen.
+
+    Args:
+        rows: {row: {column: points}}.
+        reach: panels show the square from -reach to reach.
+
+    Raises:
+        ValueError: if there is nothing to draw, or the rows differ in their columns.
+    """
+    square = [[-reach, reach]] * 2
+
+    def counts(points: ArrayLike) -> np.ndarray:
+        x, y = np.asarray(points).T
+        return np.histogram2d(y, x, bins=60, range=square)[0] ** 0.5
+
+    fields = {name: {label: counts(x) for label, x in row.items()} for name, row in rows.items()}
+    save_fields(path, fields, dict.fromkeys(fields, (-reach, reach, -reach, reach)))
+
+
 def _draw_powers(axes: Any, log_points: np.ndarray, powers: Mapping[str, float]) -> None:
     """Grey lines of given slopes through the middle of a panel with logarithmic axes."""
     if not log_points.size:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Key
+from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.capabilities import Samples
 from genmix.evaluation import classifier as classifiers
@@ -77,10 +78,26 @@ def evaluate_samples(
 
 
 def draw(
-    key: Key[Array, ""], part: Any, num_samples: int, to_image: Callable[[Array], Array]
+    key: Key[Array, ""],
+    part: Any,
+    num_samples: int,
+    to_image: Callable[[Array], Array] = lambda x: x,
+    *,
+    given: PyTree = None,
 ) -> Array:
-    """Images of samples, with networks in evaluation mode."""
-    return sampler(part, to_image)(jax.random.split(key, num_samples))
+    """Images of samples, with networks in evaluation mode.
+
+    Args:
+        given: conditions, along the first axis of each array, of one sample after the other; they
+            are gone through again and again.
+    """
+    keys, place = jax.random.split(key, num_samples), jnp.arange(num_samples)
+    if given is None:
+        return sampler(part, to_image)(keys)
+    conditions = jax.tree.map(lambda a: jnp.asarray(a)[place % len(a)], given)
+    quiet = state.evaluating(part)
+    one = lambda pair: to_image(state.fresh(quiet).sample(*pair))
+    return jax.jit(lambda pairs: jax.lax.map(one, pairs, batch_size=500))((keys, conditions))
 
 
 def sampler(

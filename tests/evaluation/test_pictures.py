@@ -69,3 +69,14 @@ def test_levels_are_not_drawn_as_white():
         pictures.image_grid(binary, 1), pictures.image_grid(binary.astype(float), 1)
     )
     assert pictures.image_grid(levels / 200, 1).max() == 255  # a density's draws may lie outside
+
+
+def test_histograms_show_where_points_lie(tmp_path, monkeypatch):
+    """Square roots of counts, the first index upwards, of what lies in the square."""
+    drawn = {}
+    monkeypatch.setattr(pictures, "save_fields", lambda path, rows, extents: drawn.update(rows))
+    points = np.array([[0.9, -0.9]] * 4 + [[-0.9, 0.9]] + [[3.0, 0.0]])
+    pictures.save_histograms(tmp_path / "x.png", {"row": {"data": points}}, reach=1.0)
+    counts = drawn["row"]["data"]
+    assert counts.shape == (60, 60)
+    assert (counts[3, 57], counts[57, 3], np.sum(counts)) == (2.0, 1.0, 3.0)

@@ -90,6 +90,12 @@ def test_means_are_those_of_the_prior_with_networks_in_evaluation_mode():
     np.testing.assert_allclose(x, 1 + 2 * z, rtol=1e-6)
 
 
+def test_conditions_are_gone_through_again_and_again():
+    part = Normal(lambda c: 10 * c, scale=1e-3)
+    x = sample_quality.draw(jax.random.key(0), part, 5, given=jnp.eye(2))
+    np.testing.assert_allclose(x, 10 * np.eye(2)[[0, 1, 0, 1, 0]], atol=0.01)
+
+
 @pytest.mark.slow
 def test_a_classifier_of_digits_and_what_it_sees(tmp_path):
     """It knows nine of ten test digits; test images score far better than noise."""

@@ -1,11 +1,14 @@
 import json
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
 
-from experiments import gan
+from experiments import games, gan, study
+from genmix.data.grey import Images
+from genmix.data.mixtures import BY_NAME
 
 TINY: dict[str, Any] = {"steps": 12, "batch_size": 16, "samples": 60}
 
@@ -48,8 +51,9 @@ def test_the_defaults_cover_eight_gaussians(tmp_path):
 @pytest.mark.parametrize("penalty", ["none", "r1", "spectral-norm"])
 def test_networks_are_normalized_as_the_penalty_allows(penalty):
     blank, label = np.zeros((1, 28, 28, 1)), np.zeros(1)
-    images = gan.Images(blank, blank, (label, label))
-    game = gan.build(gan.Config(penalty=penalty), images)
+    images = Images(blank, blank, (label, label))
+    config = gan.Config(penalty=penalty)
+    game = gan.build(config, games.Pictures(images, study.judge_of(config, images)))
     assert (len(game.critic.norms) > 0) == (penalty == "none")
     assert hasattr(game.critic.out, "direction") == (penalty == "spectral-norm")
 
@@ -57,7 +61,7 @@ def test_networks_are_normalized_as_the_penalty_allows(penalty):
 def test_time_scales_are_two():
     """Adam's first step is as long as the learning rate."""
     config = gan.Config(learning_rate=0.1, critic_learning_rate=0.4)
-    players = gan.players(config, "hinge", gan.BY_NAME["grid"], 10)
+    players = gan.players(config, "hinge", games.PLANE, 10)
     x = {"x": np.ones((), np.float32)}
     for player, rate in zip(players, (0.4, 0.1), strict=True):
         step: Any = player.optimizer.update(x, player.optimizer.init(x))[0]
@@ -75,12 +79,11 @@ def test_a_batch_has_no_more_than_all_events(tmp_path, options, size):
 
 
 def test_training_points_are_those_of_the_mixture():
-    mixture = gan.BY_NAME["grid"]
-    x = np.asarray(gan.training_data(jax.random.key(0), mixture))
-    found = gan.sample_quality.modes(x[:5000], mixture.centres, mixture.scale)
-    assert found.covered == 25
+    grid = games.Points(BY_NAME["grid"])
+    found = grid.quality(Path(), grid.events(jax.random.key(0))[:5000])
+    assert found["covered"] == found["modes"] == 25
     # 98.9 % of a round normal lies within three deviations; 5 standard errors of 5,000 draws.
-    assert abs(found.high_quality - 0.9889) < 0.0075
+    assert abs(found["high_quality"] - 0.9889) < 0.0075
 
 
 @pytest.mark.parametrize(

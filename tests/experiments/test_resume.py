@@ -38,7 +38,7 @@ def test_a_gan_killed_in_its_second_game_ends_as_if_undisturbed(tmp_path, monkey
 
     undisturbed, save = run("undisturbed"), np.save
     with monkeypatch.context() as patched:
-        patched.setattr(gan.np, "save", save_and_die)
+        patched.setattr(np, "save", save_and_die)
         with pytest.raises(Killed):
             run("killed")
     first = contents(tmp_path / "killed/grid-hinge", "metrics.jsonl")

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,8 @@ def test_pixels_are_hidden_where_classes_are_asked_for_or_always(hides_always):
 def test_logits_are_normalized_over_the_batch():
     """Those of a class of small weights are spread as widely."""
     logits = balanced_logits(4, 3, rngs=nnx.Rngs(0))
-    kernel = logits.layers[0].kernel
+    first: Any = logits.layers[0]
+    kernel = first.kernel
     kernel[...] = kernel[...].at[:, 1].multiply(0.1)
     x = jax.random.normal(jax.random.key(0), (100, 4))
     values = jax.vmap(lambda x: state.fresh(logits)(x), axis_name="batch")(x)
