@@ -64,11 +64,11 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
 
 def draw(config: Config, dataset: Dataset, out: Path, models: list[Any]) -> None:
     """Two rows of samples for each model; test images, and a row of each model's means of them."""
-    keys = jax.random.split(config.key, 20)
-    samples = [jax.jit(jax.vmap(model.sample))(keys) for model in models]
+    keys = lambda count: jax.random.split(config.key, count)  # the same for every model
+    samples = [jax.jit(jax.vmap(model.sample))(keys(20)) for model in models]
     pictures.save_samples(out / "samples.png", jnp.concatenate(samples))
     x = jnp.asarray(dataset.test[:10])
-    again = [jax.vmap(m.decode)(jax.vmap(m.encode)(keys[:10], x)) for m in models]
+    again = [jax.vmap(m.decode)(jax.vmap(m.encode)(keys(10), x)) for m in models]
     pictures.save_samples(out / "reconstructions.png", jnp.concatenate([x, *again]))
 
 

@@ -19,6 +19,7 @@ from genmix.families.energy.enumerated_boltzmann import EnumeratedBoltzmann
 from genmix.families.energy.generative_stochastic import GenerativeStochastic
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
+from genmix.families.explicit.autoregressive_normal import AutoregressiveNormal
 from genmix.families.explicit.codes_of_bits import CodesOfBits
 from genmix.families.explicit.conditional import (
     Bernoulli,
@@ -79,6 +80,7 @@ __all__ = [
     "Annealed",
     "Autoencoder",
     "Autoregressive",
+    "AutoregressiveNormal",
     "Auxiliary",
     "Bernoulli",
     "Categorical",

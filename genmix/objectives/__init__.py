@@ -25,6 +25,8 @@ from genmix.objectives.comparison import (
     latent,
     part_of,
 )
+from genmix.objectives.constraint import Multiplier, constrained
+from genmix.objectives.cyclical import cyclical
 from genmix.objectives.deep_belief import up_down
 from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
@@ -56,6 +58,7 @@ from genmix.objectives.unnormalized import (
 __all__ = [
     "Comparison",
     "Loss",
+    "Multiplier",
     "Pool",
     "Rate",
     "Term",
@@ -66,9 +69,11 @@ __all__ = [
     "codebook",
     "commitment",
     "conditional",
+    "constrained",
     "contrastive_divergence",
     "critic",
     "cycle",
+    "cyclical",
     "data",
     "decoded",
     "detail",

@@ -28,6 +28,8 @@ class Rate(NamedTuple):
         beta: weight of the rate, or a schedule step -> weight (warm-up: `optax.linear_schedule`).
         free_nats: a group's mean rate below this many nats is not pressed further. Groups are the
             stochastic layers, or the dimensions of z where the rate is in closed form.
+        free_nats_each: the same of each example's rate, so that none may use less for another's
+            sake.
         analytic: use KL(q(z | x) || p(z)) in closed form instead of its sampled estimate.
 
     Source: Higgins et al. (2017), beta-VAE; Kingma et al. (2016), arXiv:1606.04934, section 4.
@@ -35,6 +37,7 @@ class Rate(NamedTuple):
 
     beta: float | Schedule = 1.0
     free_nats: float = 0.0
+    free_nats_each: float = 0.0
     analytic: bool = False
 
 
@@ -177,6 +180,8 @@ def elbo(
             "rate needs gradients through the terms of the ELBO: use the reparameterized or the "
             "sticking_the_landing estimator."
         )
+    if rate.free_nats_each < 0:
+        raise ValueError(f"free_nats_each must not be negative, got {rate.free_nats_each}.")
     if rate.free_nats < 0 or (isinstance(rate.beta, (int, float)) and rate.beta < 0):
         raise ValueError(
             f"beta and free_nats must not be negative, got {rate.beta} and {rate.free_nats}."
@@ -226,8 +231,11 @@ def _rated_elbo(
     log_likelihood = jnp.mean(estimates.terms.log_likelihood)
     group_rates = jnp.mean(rates, axis=0)
     beta: Any = rate.beta(step) if callable(rate.beta) else rate.beta
-    # The batch mean is inside the maximum: free bits bound what a group may use on average.
-    loss = -log_likelihood + beta * jnp.sum(jnp.maximum(group_rates, rate.free_nats))
+    # The batch mean is inside the outer maximum: there, a group's use is bounded on average.
+    pressed = group_rates
+    if rate.free_nats_each:  # an estimate of an example's rate may be negative
+        pressed = jnp.mean(jnp.maximum(rates, rate.free_nats_each), axis=0)
+    loss = -log_likelihood + beta * jnp.sum(jnp.maximum(pressed, rate.free_nats))
     metrics = {
         bound.name: log_likelihood - jnp.sum(group_rates),
         "log_likelihood": log_likelihood,

@@ -16,6 +16,7 @@ TINY: dict[str, dict[str, Any]] = {
     "autoencoders": {"hidden": 4, "batch_size": 4},
     "beta_vae": {"hidden": 4, "images": 8, "test_images": 8, "side": 8, "batch_size": 4},
     "cycle_gan": {"channels": (4,), "batch_size": 4},
+    "collapse": {"hidden": 4, "width": 2, "layers": 1, "latent": 2, "batch_size": 4},
     "density_flows": {
         "flow": typing.get_args(density_flows.Flow),
         "layers": 1,

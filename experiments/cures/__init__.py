@@ -1,0 +1,1 @@
+"""What `experiments.collapse` is made of: its settings and its parts."""
