@@ -8,6 +8,7 @@ Source: Denton, Chintala, Szlam & Fergus (2015), arXiv:1506.05751.
 """
 
 import dataclasses
+import math
 from typing import Any, Literal
 
 import jax
@@ -27,7 +28,7 @@ from genmix.families import (
     Normal,
     StandardNormal,
 )
-from genmix.nets import MLP, Added, ConvStack, Stacked
+from genmix.nets import MLP, Added, ConvStack, Joined, Stacked
 from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Game, Player
@@ -44,10 +45,12 @@ class Config(study.OnGreyImages):
     """Above the coarsest image."""
     hidden: study.Count = 256
     """Width of the two hidden layers of critics and of the coarsest generator."""
+    details: Literal["mlp", "convolutional"] = "mlp"
+    """Generators of the levels; convolutional ones have one number of noise a pixel."""
     channels: study.Count = 32
-    """Of the two hidden layers of a level's generator, which is convolutional."""
+    """Of the two hidden layers of a convolutional one."""
     latent: study.Count = 32
-    """Entries of the noise of the coarsest image."""
+    """Entries of the noise of the others."""
     penalty: study.NotNegative = 0.1
     """Weight of R1."""
     steps: study.Count = 4000
@@ -73,10 +76,17 @@ def build(config: Config, name: Name, shape: tuple[int, ...]) -> Game:
             likelihood=Normal(network, scale=0.1),
             posterior=Normal(MLP(coarse, hidden, config.latent, **relu)),
         )
-    size = (config.channels, config.channels)
-    detail = lambda shape: Implicit(
-        StandardNormal((*shape[:2], 1)), Stacked(ConvStack(1 + channels, size, channels, rngs=rngs))
-    )
+
+    def detail(shape: tuple[int, ...]) -> Implicit:
+        if config.details == "mlp":
+            given = config.latent + math.prod(shape)
+            return Implicit(
+                StandardNormal(config.latent), Joined(MLP(given, hidden, shape, **relu))
+            )
+        size = (config.channels, config.channels)
+        network = Stacked(ConvStack(1 + channels, size, channels, rngs=rngs))
+        return Implicit(StandardNormal((*shape[:2], 1)), network)
+
     pyramid = LaplacianPyramid(coarsest, [detail(s) for s in finer], [s[:2] for s in finer])
     critics = [MLP(coarse, hidden, 1, **relu), *(Added(MLP(s, hidden, 1, **relu)) for s in finer)]
     return Game(generator=pyramid, critics=nnx.List(critics))

@@ -40,13 +40,13 @@ class Config(study.OnGreyImages):
     mapping_layers: study.Count = 4
     mixing: study.Share = 0.9
     """Share of events in training with two styles."""
-    penalty: study.NotNegative = 0.3
+    penalty: study.NotNegative = 0.1
     """Weight of R1."""
     penalty_every: study.Count = 4
     """Steps of the critic of which one has the penalty, that many times."""
     truncation: study.NotNegative = 0.7
     """Of a second row of figures."""
-    steps: study.Count = 2500
+    steps: study.Count = 5000
     batch_size: study.Count = 32
     learning_rate: study.Positive = 2e-3
 

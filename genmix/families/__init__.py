@@ -49,6 +49,7 @@ from genmix.families.hutchinson import Hutchinson
 from genmix.families.implicit.deterministic import Deterministic
 from genmix.families.implicit.implicit import Implicit
 from genmix.families.implicit.laplacian_pyramid import LaplacianPyramid
+from genmix.families.implicit.recurrent_adversarial import RecurrentAdversarial
 from genmix.families.implicit.style_based import StyleBased
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
@@ -129,6 +130,7 @@ __all__ = [
     "Padded",
     "Pairs",
     "ProbabilityFlow",
+    "RecurrentAdversarial",
     "Rejecting",
     "Resampled",
     "RestrictedBoltzmann",

@@ -8,6 +8,7 @@ from genmix.training.plan import Plan, Validation
 from genmix.training.player import Player
 from genmix.training.rounds import GameState, averaged_model, compile_rounds, start
 from genmix.training.run import Run
+from genmix.training.stages import Stage, fit_stages
 
 __all__ = [
     "Fit",
@@ -16,11 +17,13 @@ __all__ = [
     "Plan",
     "Player",
     "Run",
+    "Stage",
     "Validation",
     "averaged_model",
     "by_path",
     "compile_rounds",
     "fit",
+    "fit_stages",
     "layerwise",
     "start",
 ]

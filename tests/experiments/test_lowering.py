@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
     "flows_2d": {"layers": (2,), "batch_size": 4, "points": 1000},
     "gan": {"batch_size": 4},
     "gradient_estimators": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "gran": {"painting": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "gsn": {"hidden": 4, "batch_size": 4},
     "hvi": {"leapfrog": (0, 2), "hidden": 4, "latent": 2, "batch_size": 4},
     "info_gan": {"batch_size": 4},
@@ -71,7 +72,7 @@ TINY: dict[str, dict[str, Any]] = {
     "vq_vae": {"channels": 4, "width": 2, "codes": 4, "dim": 2, "hidden": 100, "batch_size": 4},
 }
 """Settings that keep programs small, for each experiment that trains."""
-NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "mcmc")
+NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "growing_gan", "mcmc")
 """Those that train nothing by rounds, or machines of which each needs what the last has learned."""
 
 
