@@ -12,40 +12,33 @@ import dataclasses
 import functools
 import math
 import operator
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from sklearn.neighbors import KNeighborsClassifier
 
-from experiments import study
+from experiments import games, study
 from genmix import divergences, objectives
-from genmix.data import grey, mixtures
-from genmix.data.grey import Images
-from genmix.data.mixtures import Mixture
-from genmix.evaluation import classifier, clustering, pictures, sample_quality
+from genmix.evaluation import clustering, latent_pictures, pictures
 from genmix.families import Implicit, Independent, Normal, OneHot, StandardNormal, Uniform
-from genmix.nets import MLP, DCGANCritic, DCGANGenerator, Joined, state
+from genmix.nets import MLP, DCGANCritic, Joined, OnFeatures, state
+from genmix.objectives import Term
 from genmix.runs import command_line
-from genmix.training import Game, Plan, Player
+from genmix.training import Game, Player
 
 Data = Literal["eight-gaussians", "digits", "mnist", "fashion-mnist"]
-NUM_POINTS = 2**16  # drawn of a mixture for training
 HIDDEN = 256  # units beside the convolutions
 NEIGHBOURS = 25  # samples whose classes name an image
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(study.Resumable):
+class Config(games.Config):
     """A code is a class; images have continuous codes too."""
 
     dataset: study.Each[Data] = ("eight-gaussians", "digits")
-    data_dir: Path | None = None
-    """Folder that holds mnist/, ...; the others need none."""
     classes: Annotated[int, study.at_least(2)] | None = None
     """Values of the class; as many as the data have if not given."""
     styles: study.Count = 2
@@ -56,45 +49,16 @@ class Config(study.Resumable):
     """Of the bound on the information in the continuous codes; 0.1 for them, else 0.02."""
     steps: study.Count = 5000
     """Of the generator, and as many of the critic."""
-    batch_size: study.Count | None = None
-    """256 in the plane and 64 for images."""
     learning_rate: study.Positive | None = None
     """3e-3 in the plane, from where it falls to zero along a cosine; constant for images, 1e-3, and
     a fifth of it for the critic of large ones."""
-    samples: study.Count = 5000
-    """Drawn for the table, at least 4 of images."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        has_images = any(name not in mixtures.BY_NAME for name in self.dataset)
-        if has_images and self.samples < 4:  # for 3 neighbours
-            raise ValueError(f"samples must be at least 4, got {self.samples}.")
-
-
-class OnFeatures(nnx.Module):
-    """A network on what the critic sees in an image."""
-
-    def __init__(self, critic: DCGANCritic, network: MLP):
-        self.critic = critic
-        self.network = network
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.network(self.critic.features(x))
-
-
-def on_features(game: Game) -> bool:
-    """Whether the networks for q of each code are of the critic's features, or of the image."""
-    return isinstance(game.critic, DCGANCritic)
-
-
-def of_image(game: Game, network: Any) -> Any:
-    """A predictor as a function of the image."""
-    return OnFeatures(game.critic, network) if on_features(game) else network
+    samples: study.Judged = 5000
 
 
 def category_of(game: Game) -> OneHot:
     """q(class | x)."""
-    return OneHot(of_image(game, game.category))
+    is_large = isinstance(game.critic, DCGANCritic)
+    return OneHot(OnFeatures(game.critic, game.category) if is_large else game.category)
 
 
 def style_of(game: Game) -> Normal:
@@ -102,124 +66,80 @@ def style_of(game: Game) -> Normal:
 
     On features its scale is at least 1: styles that are told ever more exactly become specks.
     """
-    return Normal(of_image(game, game.style), min_scale=1.0 if on_features(game) else 0.1)
+    if isinstance(game.critic, DCGANCritic):
+        return Normal(OnFeatures(game.critic, game.style), min_scale=1.0)
+    return Normal(game.style, min_scale=0.1)
 
 
-def load(name: str, config: Config) -> Mixture | Images:
-    if name in mixtures.BY_NAME:
-        return mixtures.BY_NAME[name]
-    return grey.load_images(name, config.data_dir)
+class Code(NamedTuple):
+    """What the generator tells by its samples."""
+
+    weight: float
+    entropy: float
+    term: Term  # its information is at least what this reports
 
 
-def is_large(source: Mixture | Images) -> bool:
-    return isinstance(source, Images) and source.train.shape[1] > 8
+def codes(config: Config, source: games.Source) -> dict[str, Code]:
+    """The class; of images the styles, too."""
+
+    def code(name: str, place: int, weight: float, entropy: float, by: Any) -> Code:
+        term = objectives.barber_agakov(name, lambda z: z[place], entropy, by=by)
+        return Code(weight, entropy, term.of("generator"))
+
+    is_large = source.recipe is games.LARGE
+    given = lambda weight, usual: usual if weight is None else weight
+    weight = given(config.class_weight, 1.0 if is_large else 5.0)
+    entropy = math.log(config.classes or source.num_classes)
+    found = {"class": code("class", 1, weight, entropy, category_of)}
+    if isinstance(source, games.Pictures):
+        weight = given(config.style_weight, 0.1 if is_large else 0.02)
+        found["style"] = code("style", 2, weight, config.styles * math.log(2.0), style_of)
+    return found
 
 
-def num_classes(config: Config, source: Mixture | Images) -> int:
-    if config.classes is not None:
-        return config.classes
-    return len(source.centres) if isinstance(source, Mixture) else int(source.labels[0].max()) + 1
-
-
-def build(config: Config, source: Mixture | Images) -> Game:
+def build(config: Config, source: games.Source) -> Game:
     """A generator of (noise, class, style), a critic, and a network for q of each code."""
-    rngs, classes = nnx.Rngs(config.seed), num_classes(config, source)
-    relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": rngs}
+    rngs, classes = nnx.Rngs(config.seed), config.classes or source.num_classes
+    has_styles, is_large = isinstance(source, games.Pictures), source.recipe is games.LARGE
+    noise, styles = 62 if is_large else source.recipe.noise, config.styles if has_styles else 0
+    network, critic = games.networks(
+        source.recipe.network, noise + classes + styles, source.shape, hidden=HIDDEN, rngs=rngs
+    )
+    seen, widths = (
+        (HIDDEN, (128,)) if is_large else (source.shape, (256,) if styles else (128, 128))
+    )
+    head = functools.partial(MLP, seen, widths, activation=jax.nn.relu, rngs=rngs)
+    told = {"style": head(styles, num_outputs=2)} if has_styles else {}
+    told["category"] = head(classes)
     category = OneHot(lambda _: jnp.zeros(classes), classes)
-    if isinstance(source, Mixture):
-        base = Independent((StandardNormal(2), category))
-        network = Joined(MLP(2 + classes, (128, 128), 2, **relu))
-        return Game(
-            generator=Implicit(base, network),
-            critic=MLP(2, (128, 128), 1, **relu),
-            category=MLP(2, (128, 128), classes, **relu),
-        )
-    shape, noise = source.train.shape[1:], 62 if is_large(source) else 32
-    base = Independent((StandardNormal(noise), category, Uniform(config.styles)))
-    size = noise + classes + config.styles
-    if not is_large(source):
-        network = nnx.Sequential(MLP(size, (256, 256), shape, **relu), jnp.tanh)
-        critic = MLP(shape, (256, 256), 1, **relu)
-        encoder = functools.partial(MLP, shape, (256,), **relu)
-        style = encoder(config.styles, num_outputs=2)
-        generator = Implicit(base, Joined(network))
-        return Game(generator=generator, critic=critic, category=encoder(classes), style=style)
-    network = DCGANGenerator(size, (128, 64), shape, hidden=HIDDEN, rngs=rngs)
-    critic = DCGANCritic(shape, (64, 128), hidden=HIDDEN, rngs=rngs)
-    head = functools.partial(MLP, HIDDEN, (128,), **relu)
-    style, generator = head(config.styles, num_outputs=2), Implicit(base, Joined(network))
-    return Game(generator=generator, critic=critic, category=head(classes), style=style)
+    parts = StandardNormal(noise), category, *((Uniform(styles),) if has_styles else ())
+    return Game(generator=Implicit(Independent(parts), Joined(network)), critic=critic, **told)
 
 
-def code_terms(config: Config, game: Game) -> dict[str, tuple[float, Any, float]]:
-    """Weight, term and entropy of each code."""
-    classes = game.generator.base.parts[1].mean().size
-    given = lambda weight, large, small: (
-        (large if on_features(game) else small) if weight is None else weight
-    )
-    weight = given(config.class_weight, 1.0, 5.0)
-    terms: dict[str, Any] = {"class": (weight, 1, math.log(classes), category_of)}
-    if hasattr(game, "style"):
-        weight, entropy = given(config.style_weight, 0.1, 0.02), config.styles * math.log(2.0)
-        terms["style"] = (weight, 2, entropy, style_of)
-
-    def term(name: str, place: int, entropy: float, by: Any) -> Any:
-        code = lambda z: z[place]
-        return objectives.barber_agakov(name, code, entropy, by=by).of("generator")
-
-    return {
-        name: (weight, term(name, place, entropy, by), entropy)
-        for name, (weight, place, entropy, by) in terms.items()
-    }
-
-
-def players(config: Config, source: Mixture | Images, game: Game) -> list[Player]:
-    is_plane = isinstance(source, Mixture)
-    rate = config.learning_rate or (3e-3 if is_plane else 1e-3)
-    losses = divergences.gan.non_saturating
-    codes = [weight * term for weight, term, _ in code_terms(config, game).values()]
-    told, predictors = functools.reduce(operator.add, codes), ("category", "style")
-
-    def player(name: str, owns: tuple[str, ...], loss: Any, rate: float) -> Player:
-        learning_rate = optax.cosine_decay_schedule(rate, config.steps) if is_plane else rate
-        optimizer = optax.adam(learning_rate, b1=0.5, b2=0.999 if on_features(game) else 0.99)
-        owns = tuple(part for part in owns if hasattr(game, part))
-        return Player(name=name, owns=owns, loss=loss, optimizer=optimizer)
-
-    of_critic: Any = objectives.critic(objectives.data, losses).of("generator")
-    of_generator: Any = objectives.generator(objectives.data, losses).of("generator")
-    if on_features(game):
-        return [
-            player("critic", ("critic", *predictors), of_critic + told, rate / 5),
-            player("generator", ("generator",), of_generator + told, rate),
-        ]
-    smooth = (0.03 if is_plane else 0.1) * objectives.r1(objectives.data).of("generator")
-    return [
-        player("critic", ("critic",), of_critic + smooth, rate),
-        player("generator", ("generator", *predictors), of_generator + told, rate),
-    ]
-
-
-def variant(config: Config, name: str, source: Mixture | Images) -> study.Variant:
-    game, is_plane = build(config, source), isinstance(source, Mixture)
-    if isinstance(source, Mixture):
-        x = source.draw(jax.random.key(config.seed + 1), NUM_POINTS)
+def players(config: Config, source: games.Source) -> list[Player]:
+    losses, recipe = divergences.gan.non_saturating, source.recipe
+    rate, is_large = config.learning_rate or recipe.learning_rate, recipe is games.LARGE
+    found = codes(config, source)
+    told = functools.reduce(operator.add, [code.weight * code.term for code in found.values()])
+    predictors = ("category", "style")[: len(found)]
+    of_critic = objectives.critic(objectives.data, losses).of("generator")
+    of_generator = objectives.generator(objectives.data, losses).of("generator") + told
+    if is_large:  # whose codes are read from what the critic sees
+        of_critic, slower = of_critic + told, rate / 5
+        owns = ("critic", *predictors), ("generator",)
     else:
-        x = np.asarray(2 * source.train - 1, np.float32)
-    plan = Plan(
-        num_rounds=config.steps,
-        batch_size=config.batch_size or (256 if is_plane else 64),
-        average_decay=None if is_large(source) else 0.999,
-        rounds_per_call=max(config.steps // 20, 1),
-    )
-    return study.Variant(
-        name=name,
-        row={"dataset": name},
-        build=lambda: game,
-        players=players(config, source, game),
-        data=x,
-        plan=plan,
-    )
+        of_critic += recipe.r1 * objectives.r1(objectives.data).of("generator")
+        owns, slower = (("critic",), ("generator", *predictors)), rate
+
+    def adam(rate: float) -> optax.GradientTransformation:
+        falls = isinstance(source, games.Points)
+        schedule = optax.cosine_decay_schedule(rate, config.steps) if falls else rate
+        return optax.adam(schedule, b1=0.5, b2=0.999 if is_large else 0.99)
+
+    return [
+        Player(name="critic", owns=owns[0], loss=of_critic, optimizer=adam(slower)),
+        Player(name="generator", owns=owns[1], loss=of_generator, optimizer=adam(rate)),
+    ]
 
 
 @jax.jit
@@ -233,49 +153,35 @@ def draw(keys: jax.Array, game: Game) -> tuple[jax.Array, jax.Array]:
     return jax.lax.map(one, keys, batch_size=500)
 
 
-def of_nearest(x: np.ndarray, samples: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """For each image the code that most of its nearest samples were drawn with.
-
-    A posterior of the code that needs no network, so that it shows what the generator knows even
-    where q, which has seen samples only, is wrong about images.
-    """
-    rows = lambda x: np.reshape(x, (len(x), -1))
-    nearest = KNeighborsClassifier(min(NEIGHBOURS, len(codes)))
-    return nearest.fit(rows(samples), codes).predict(rows(x))
-
-
-def evaluate(config: Config, source: Mixture | Images, result: study.Result) -> dict[str, Any]:
+def evaluate(config: Config, source: games.Source, result: study.Result) -> dict[str, Any]:
     """Figures, informations in nats; and a picture of samples with their classes, or in rows."""
     game, path = state.evaluating(result.model), result.out / f"{result.name}.png"
     bound_key, draw_key = jax.random.split(jax.random.key(config.seed + 2))
     figures: dict[str, Any] = {}
     events = jnp.zeros((config.samples, 1))  # only their number counts
-    for name, (_, term, entropy) in code_terms(config, game).items():
-        value, _ = jax.jit(term)(game, jax.random.fold_in(bound_key, len(name)), events, ())
-        figures |= {f"{name}_information": -float(value), f"{name}_entropy": entropy}
-    codes, x = map(np.asarray, draw(jax.random.split(draw_key, config.samples), game))
-    if isinstance(source, Mixture):
-        quality = sample_quality.modes(x, source.centres, source.scale)
-        nearest = np.argmin(np.linalg.norm(x[:, None] - source.centres[None], axis=-1), axis=1)
-        pictures.save_scatter(path, x[:2000], codes[:2000], x_label="x", y_label="y")
-        figures |= {"modes": len(source.centres), "purity": clustering.purity(codes, nearest)}
-    else:
-        judge = study.judge_of(config, source, f"{result.name}-classifier")(result.out)
-        rows, images = traversals(config, game), (x + 1) / 2
-        pictures.save_samples(path, rows.reshape(-1, *rows.shape[2:]), columns=rows.shape[1])
-        seen = np.argmax(classifier.seen(judge.classifier, images)[1], axis=1)
-        likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
-        predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
-        (train_labels, test_labels), sets = source.labels, (source.train, source.test)
-        error = lambda train, test: clustering.error(train, train_labels, test, test_labels)
-        figures |= {
-            "classifier_accuracy": judge.accuracy,
-            "purity": clustering.purity(codes, seen),
-            "test_error": error(*[np.asarray(predict(jnp.asarray(x))) for x in sets]),
-            "nearest_error": error(*[of_nearest(x, images, codes) for x in sets]),
-        }
-        quality = sample_quality.of_images(judge.classifier, images, source.test)
-    return quality._asdict() | figures
+    for name, code in codes(config, source).items():
+        value, _ = jax.jit(code.term)(game, jax.random.fold_in(bound_key, len(name)), events, ())
+        figures |= {f"{name}_information": -float(value), f"{name}_entropy": code.entropy}
+    asked, samples = draw(jax.random.split(draw_key, config.samples), game)
+    asked = np.asarray(asked)
+    figures |= source.quality(result.out, samples)
+    figures["purity"] = clustering.purity(asked, source.classes(result.out, samples))
+    if isinstance(source, games.Points):
+        pictures.save_scatter(path, samples[:2000], asked[:2000], x_label="x", y_label="y")
+        return figures
+    pictures.save_grid(path, traversals(config, game))
+    likeliest = lambda x: jnp.argmax(category_of(game).mean(2 * x - 1))
+    predict = jax.jit(lambda x: jax.lax.map(likeliest, x, batch_size=500))
+    images, sets = (np.asarray(samples) + 1) / 2, (source.images.train, source.images.test)
+    nearest = [clustering.of_nearest(x, images, asked, num_neighbours=NEIGHBOURS) for x in sets]
+    predicted = [np.asarray(predict(jnp.asarray(x))) for x in sets]
+    train_labels, test_labels = source.images.labels
+    error = lambda train, test: clustering.error(train, train_labels, test, test_labels)
+    return figures | {
+        "classifier_accuracy": source.judge(result.out).accuracy,
+        "test_error": error(*predicted),
+        "nearest_error": error(*nearest),
+    }
 
 
 def traversals(config: Config, game: Game) -> np.ndarray:
@@ -283,42 +189,45 @@ def traversals(config: Config, game: Game) -> np.ndarray:
 
     Rows are as long as there are classes, or ten where those are fewer.
     """
-    key = jax.random.key(config.seed)
-    some_noise, some_class, _ = game.generator.base.sample(jax.random.clone(key))
-    noise = jax.random.normal(key, (4, len(some_noise)))
-    classes = len(some_class)
+    some_noise, some_class, _ = game.generator.base.sample(config.key)
+    noise, classes = jax.random.normal(config.key, (4, len(some_noise))), len(some_class)
     columns = max(classes, 10)
-    one_hot = lambda i: jax.nn.one_hot(i % classes, classes)
-    image = jax.jit(jax.vmap(lambda *z: game.generator.network(z), in_axes=(None, 0, 0)))
-    every, stills = one_hot(jnp.arange(columns)), jnp.zeros((columns, config.styles))
-    rows = [image(n, every, stills) for n in noise]
+    every = jax.nn.one_hot(jnp.arange(columns) % classes, classes)
+    still, image = jnp.zeros((columns, config.styles)), game.generator.network
+    rows = [latent_pictures.grid(lambda noise, told: image((noise, *told)), noise, (every, still))]
     for j in range(config.styles):
-        for n, i in zip(noise[:2], (0, 1), strict=True):
-            moved = stills.at[:, j].set(jnp.linspace(-2.0, 2.0, columns))
-            rows.append(image(n, jnp.tile(one_hot(i), (columns, 1)), moved))
-    return (np.stack(rows) + 1) / 2
-
-
-def of_both(form: str, *names: str) -> study.Column:
-    """Those of the figures that a row has."""
-    return lambda row: " / ".join(format(row[name], form) for name in names if name in row)
-
-
-def quality(row: study.Row) -> str:
-    if "mode_score" in row:
-        return f"MODE {row['mode_score']:.2f}"
-    return f"{row['covered']} modes, {row['high_quality']:.1%}"
+        moved = still.at[:, j].set(jnp.linspace(-2.0, 2.0, columns))
+        of_row = lambda row, style: image((*row, style))
+        rows.append(latent_pictures.grid(of_row, (noise[:2], every[:2]), moved))
+    return (np.concatenate(rows) + 1) / 2
 
 
 def experiment(config: Config) -> study.Study:
-    sources = {name: load(name, config) for name in config.dataset}
+    data = {name: config.source(name) for name in config.dataset}
+
+    def variant(name: str, source: games.Source) -> study.Variant:
+        return study.Variant(
+            name=name,
+            row={"dataset": name},
+            build=lambda: build(config, source),
+            players=players(config, source),
+            data=source.events(jax.random.key(config.seed + 1)),
+            plan=study.plan(
+                config.steps,
+                config.batch_size or source.recipe.batch_size,
+                reports=20,
+                average_decay=None if source.recipe is games.LARGE else 0.999,
+            ),
+        )
+
+    both = lambda name: study.known(f"{{{name}_information:.3f}} / {{{name}_entropy:.3f}}")
     columns: dict[str, study.Column] = {
         "data": "{dataset}",
-        "class: I / H": of_both(".3f", "class_information", "class_entropy"),
-        "styles: I / H": of_both(".3f", "style_information", "style_entropy"),
+        "class: I / H": both("class"),
+        "styles: I / H": both("style"),
         "purity": "{purity:.1%}",
-        "error: q / nearest": of_both(".1%", "test_error", "nearest_error"),
-        "quality": quality,
+        "error: q / nearest": study.known("{test_error:.1%} / {nearest_error:.1%}"),
+        "quality": study.known("MODE {mode_score:.2f}", "{covered} modes, {high_quality:.1%}"),
         "s": "{train_seconds:.0f}",
     }
     title = "lower bounds I on the information of codes and samples beside H of the code, in nats"
@@ -328,8 +237,8 @@ def experiment(config: Config) -> study.Study:
         f"predicted by q, or that of most of the {NEIGHBOURS} nearest samples"
     )
     return study.Study(
-        variants=[variant(config, name, source) for name, source in sources.items()],
-        measure=lambda result: evaluate(config, sources[result.name], result),
+        variants=[variant(name, source) for name, source in data.items()],
+        measure=lambda result: evaluate(config, data[result.name], result),
         tables=[study.Table(title, columns)],
         note=note,
         units="nats; shares of 1; seconds",

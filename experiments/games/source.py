@@ -90,6 +90,12 @@ class Points(NamedTuple):
         found = sample_quality.modes(samples, self.mixture.centres, self.mixture.scale)
         return found._asdict() | {"modes": self.num_classes}
 
+    def classes(self, out: Path, samples: jax.Array) -> np.ndarray:
+        """The mode that each sample is nearest to."""
+        del out
+        gaps = np.asarray(samples)[:, None] - self.mixture.centres[None]
+        return np.argmin(np.linalg.norm(gaps, axis=-1), axis=1)
+
     def save_films(self, out: Path, name: str, films: Films) -> None:
         """Histograms over time beside that of the data, a row for each game."""
         data = {"data": self.events(jax.random.key(0))[:5000]}
@@ -124,12 +130,15 @@ class Pictures(NamedTuple):
 
     def quality(self, out: Path, samples: jax.Array, *, given: int = 0) -> dict[str, Any]:
         """Figures of samples in [-1, 1], of one class after the other if so many are given."""
-        judge, images = self.judge(out), (samples + 1) / 2
-        figures = judge.quality(images)
+        figures = self.judge(out).quality((samples + 1) / 2)
         if given:
-            asked = np.arange(len(images)) % given
-            figures["agreement"] = float(np.mean(judge.classes(images) == asked))
+            asked = np.arange(len(samples)) % given
+            figures["agreement"] = float(np.mean(self.classes(out, samples) == asked))
         return figures
+
+    def classes(self, out: Path, samples: jax.Array) -> np.ndarray:
+        """What the classifier takes each sample for."""
+        return self.judge(out).classes((samples + 1) / 2)
 
     def own_figures(self, name: str, row: study.Row, num_images: int) -> study.Computation:
         """A row of training images, beside which those of samples are read."""

@@ -16,9 +16,9 @@ def everything(rows: Sequence[Row]) -> Iterable[Row]:
     return rows
 
 
-def known(template: str) -> Column:
-    """A column of figures that it may be that no row has."""
-    return lambda row: _cell(template, row)
+def known(*templates: str) -> Column:
+    """A column of figures that it may be that no row has: the first form that a row fills."""
+    return lambda row: next(filter(None, (_cell(template, row) for template in templates)), "")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """How well clusters that were found without labels agree with labels."""
 
 import numpy as np
-from jaxtyping import ArrayLike, Int
+from jaxtyping import ArrayLike, Float, Int
+from sklearn.neighbors import KNeighborsClassifier
 
 from genmix import examples
 
@@ -62,3 +63,25 @@ def error(
     num_clusters = int(max(np.max(clusters), np.max(test_clusters))) + 1
     named = majority(clusters, labels, num_clusters)
     return float(np.mean(named[test_clusters] != np.asarray(test_labels)))
+
+
+def of_nearest(
+    x: Float[ArrayLike, "n ..."],
+    samples: Float[ArrayLike, "m ..."],
+    clusters: Int[ArrayLike, " m"],
+    *,
+    num_neighbours: int = 25,
+) -> Int[np.ndarray, " n"]:
+    """For each event the cluster that most of its nearest samples, or all of them, were drawn from.
+
+    A posterior of a generator's code that needs no network: it shows what the generator knows even
+    where a network that has seen samples only is wrong about data.
+
+    Raises:
+        ValueError: if there are no samples, or not as many clusters.
+    """
+    samples, clusters = np.asarray(samples), np.asarray(clusters)
+    examples.count((samples, clusters), "the samples and their clusters")
+    rows = lambda x: np.reshape(x, (len(x), -1))
+    nearest = KNeighborsClassifier(min(num_neighbours, len(samples)))
+    return nearest.fit(rows(samples), clusters).predict(rows(np.asarray(x)))

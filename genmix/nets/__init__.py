@@ -6,7 +6,7 @@ from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.conv_stack import ConvStack
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
-from genmix.nets.feature_critic import FeatureCritic
+from genmix.nets.feature_critic import FeatureCritic, OnFeatures
 from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.instance_norm import InstanceNorm
 from genmix.nets.joined import Added, Joined, JoinedChannels, Stacked
@@ -51,6 +51,7 @@ __all__ = [
     "LowPrecision",
     "MapDecoder",
     "MapEncoder",
+    "OnFeatures",
     "Rescale",
     "ResidualTranslator",
     "RowLSTM",

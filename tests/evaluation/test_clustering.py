@@ -26,3 +26,16 @@ def test_bad_clusters_are_refused():
         clustering.purity(CLUSTERS, LABELS[:2])
     with pytest.raises(ValueError, match=r"clusters must be in 0 .. 2, got 0 to 3"):
         clustering.majority(CLUSTERS, LABELS, 3)
+
+
+def test_events_have_the_cluster_of_most_of_their_nearest_samples():
+    """Samples of three codes around three images; of each code's, a tenth are called another's."""
+    rng = np.random.default_rng(0)
+    images = rng.random((3, 8, 8, 1))
+    drawn = np.repeat([0, 1, 2], 100)
+    samples = images[drawn] + 0.05 * rng.normal(size=(300, 8, 8, 1))
+    codes = np.where(rng.random(300) < 0.1, (drawn + 1) % 3, drawn) + 4
+    np.testing.assert_array_equal(clustering.of_nearest(images, samples, codes), [4, 5, 6])
+    assert clustering.of_nearest(images[:1], samples[:1], codes[:1]) == codes[0]
+    with pytest.raises(ValueError, match="samples and their clusters"):
+        clustering.of_nearest(images, samples, codes[:2])

@@ -6,7 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import info_gan
+from experiments import games, info_gan, study
+from genmix.data.grey import Images
 from genmix.nets import state
 
 TINY: dict[str, Any] = {"steps": 4, "batch_size": 20, "samples": 60}
@@ -37,33 +38,23 @@ def test_the_defaults_inform_of_the_mode(tmp_path):
     assert 2.0 <= row["class_information"] <= row["class_entropy"] + 1e-6
 
 
-def test_images_have_the_code_of_most_of_their_nearest_samples():
-    """Samples of three codes around three images; of each code's, a tenth are called another's."""
-    rng = np.random.default_rng(0)
-    images = rng.random((3, 8, 8, 1))
-    drawn = np.repeat([0, 1, 2], 100)
-    samples = images[drawn] + 0.05 * rng.normal(size=(300, 8, 8, 1))
-    codes = np.where(rng.random(300) < 0.1, (drawn + 1) % 3, drawn) + 4
-    np.testing.assert_array_equal(info_gan.of_nearest(images, samples, codes), [4, 5, 6])
-    assert info_gan.of_nearest(images[:1], samples[:1], codes[:1]) == codes[0]
-
-
 @pytest.mark.parametrize(("dataset", "classes"), [("digits", 12), ("eight-gaussians", 3)])
 def test_there_are_as_many_codes_as_one_asks_for(dataset, classes):
     config = info_gan.Config(dataset=(dataset,), classes=classes)
-    game = info_gan.build(config, info_gan.load(dataset, config))
+    source = config.source(dataset)
+    game = info_gan.build(config, source)
     z = game.generator.base.sample(jax.random.key(0))
     assert z[1].shape == (classes,)
     x = game.generator.network(z)
     assert info_gan.category_of(game).mean(x).shape == (classes,)
-    assert info_gan.code_terms(config, game)["class"][2] == np.log(classes)
+    assert info_gan.codes(config, source)["class"].entropy == np.log(classes)
 
 
 @pytest.mark.parametrize("classes", [3, 12])
 def test_pictures_show_all_classes_then_each_style(classes):
     """A generator whose image is its code: the class, both styles, the first number of noise."""
     config = info_gan.Config(dataset=("digits",), classes=classes)
-    game = info_gan.build(config, info_gan.load("digits", config))
+    game = info_gan.build(config, config.source("digits"))
     game.generator.network = lambda z: jnp.stack([jnp.argmax(z[1]), *z[2], z[0][0]])
     rows, columns = 2 * info_gan.traversals(config, game) - 1, max(classes, 10)
     drawn, first, second, noise = np.moveaxis(rows, -1, 0)
@@ -80,16 +71,16 @@ def test_pictures_show_all_classes_then_each_style(classes):
 def test_what_the_codes_tell_is_taken_from_the_loss():
     """The critic's score is 0, and the loss of a generator with that score log 2."""
     config = info_gan.Config(class_weight=3.0, style_weight=2.0)
-    source = info_gan.grey.load_images("digits")
+    source = config.source("digits")
 
     @jax.jit
     def evaluate(x):
         game = info_gan.build(config, source)
         game.critic = jax.tree.map(jnp.zeros_like, game.critic)
-        _, generator = info_gan.players(config, source, game)
+        _, generator = info_gan.players(config, source)
         return generator.loss(game, jax.random.key(0), x, generator.initial_carry(game))
 
-    value, (metrics, _) = evaluate(jnp.asarray(source.train[:10], jnp.float32))
+    value, (metrics, _) = evaluate(source.events(jax.random.key(0))[:10])
     told = 3 * metrics["class_information"] + 2 * metrics["style_information"]
     np.testing.assert_allclose(value, np.log(2) - told, rtol=1e-5)
 
@@ -97,14 +88,15 @@ def test_what_the_codes_tell_is_taken_from_the_loss():
 def test_large_images_have_their_codes_read_from_what_the_critic_sees():
     """Both players have the bounds in their loss, and only the critic's moves what reads them."""
     x = np.asarray(jax.random.uniform(jax.random.key(0), (10, 12, 12, 1)))
-    source = info_gan.Images(x, x, (np.arange(10), np.arange(10)))
+    images = Images(x, x, (np.arange(10), np.arange(10)))
     config = info_gan.Config(class_weight=3.0, style_weight=2.0)
+    source = games.Pictures(images, study.judge_of(config, images))
 
     @jax.jit
     def evaluate(x):
         game = info_gan.build(config, source)
         game.critic.out = jax.tree.map(jnp.zeros_like, game.critic.out)
-        team = info_gan.players(config, source, game)
+        team = info_gan.players(config, source)
         losses = [p.loss(game, jax.random.key(0), x, p.initial_carry(game)) for p in team]
         same = jnp.stack([
             info_gan.category_of(state.evaluating(game)).log_prob(jnp.eye(10)[0], x[0]),
@@ -117,15 +109,15 @@ def test_large_images_have_their_codes_read_from_what_the_critic_sees():
         told = 3 * metrics["class_information"] + 2 * metrics["style_information"]
         np.testing.assert_allclose(value, of_scores - told, rtol=1e-5)
     np.testing.assert_allclose(same[0], same[1], rtol=1e-5)
-    critic, generator = info_gan.players(config, source, info_gan.build(config, source))
+    critic, generator = info_gan.players(config, source)
     assert (critic.owns, generator.owns) == (("critic", "category", "style"), ("generator",))
 
 
 @pytest.mark.parametrize("name", ["eight-gaussians", "digits"])
 def test_the_rate_is_constant_for_images(name):
     config = info_gan.Config(steps=1)
-    source, falls = info_gan.load(name, config), name == "eight-gaussians"
-    for player in info_gan.players(config, source, info_gan.build(config, source)):
+    source, falls = config.source(name), name == "eight-gaussians"
+    for player in info_gan.players(config, source):
         slopes: Any = jnp.ones(2)
         adam: Any = player.optimizer
         first, moments = adam.update(slopes, adam.init(slopes))

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from genmix.nets import MLP, FeatureCritic
+from genmix.nets import MLP, FeatureCritic, OnFeatures
 
 
 def test_the_score_is_linear_in_the_features():
@@ -15,3 +15,5 @@ def test_the_score_is_linear_in_the_features():
     assert jnp.max(jnp.abs(seen)) < 1  # after the nonlinearity
     expected = seen @ critic.out.kernel[...][:, 0]
     np.testing.assert_allclose(jax.vmap(critic)(x), expected, rtol=1e-5)
+    on_features = OnFeatures(critic, lambda features: 3 * features)
+    np.testing.assert_allclose(jax.vmap(on_features)(x), 3 * seen, rtol=1e-6)
