@@ -42,6 +42,8 @@ class Config(study.OnImages):
     of x have the gradient of their mean."""
     critic: Critic | None = None
     """Loss of the game; non-saturating if not given. The penalty is R1, WGAN-GP for wasserstein."""
+    critic_network: Literal["dcgan", "growing"] | None = None
+    """Of a critic of data; a network like the encoder if not given."""
     weight: study.Positive | None = None
     """Of the generator's loss; 1 if not given."""
     k_critic: study.Count | None = None
@@ -83,6 +85,11 @@ class Config(study.OnImages):
         bound(self.objective, self.k, self.estimator, alpha=self.alpha, beta=self.beta)
 
     def _check_terms(self) -> None:
+        if self.critic_network is not None and self.adversarial in ("latent", "joint"):
+            raise ValueError(
+                f"--critic-network {self.critic_network} is of images alone, and --adversarial "
+                f"{self.adversarial} compares others: use --adversarial data, or leave it out."
+            )
         if self.beta != 1 and self.objective != "elbo":
             raise ValueError(
                 f"--beta weighs the rate, a term of the ELBO that {self.objective} cannot be taken "
@@ -94,7 +101,7 @@ class Config(study.OnImages):
                 f"{self.batch_size}."
             )
         if self.adversarial == "none":
-            for name in ("critic", "weight", "k_critic"):
+            for name in ("critic", "critic_network", "weight", "k_critic"):
                 if getattr(self, name) is not None:
                     flag = name.replace("_", "-")
                     raise ValueError(

@@ -12,7 +12,7 @@ from experiments.grid.parts import build, encoder, width
 from experiments.study.estimators import bound
 from genmix import divergences, objectives
 from genmix.data import Dataset
-from genmix.nets import MLP
+from genmix.nets import MLP, DCGANCritic, style
 from genmix.objectives import Term
 from genmix.training import Game, Player
 
@@ -51,6 +51,10 @@ def model_of(game: Any) -> Any:
 def critic(config: Config, dataset: Dataset) -> Any:
     """Networks like those of the model."""
     hidden, rngs = width(config, dataset), nnx.Rngs(config.seed + 1)
+    if config.critic_network == "dcgan":
+        return DCGANCritic(dataset.train.shape[1:], (32, 64), batch_norm=False, rngs=rngs)
+    if config.critic_network == "growing":
+        return style.GrowingCritic(dataset.train.shape[1:], (32, 16), rngs=rngs)
     if config.adversarial == "data":
         return encoder(config, dataset, hidden, rngs, 1)
     if config.adversarial == "latent":

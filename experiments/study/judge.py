@@ -12,7 +12,7 @@ from jaxtyping import ArrayLike
 from experiments.study.settings import OnImages, Settings, at_least
 from experiments.study.study import Computation
 from experiments.study.table import Column, Row
-from genmix.data import grey
+from genmix.data import coloured_digits, grey
 from genmix.data.grey import Images
 from genmix.evaluation import classifier, sample_quality
 
@@ -31,12 +31,15 @@ QUALITY: dict[str, Column] = {
 class OnGreyImages(OnImages):
     """Training on grey images in [0, 1], samples of which are judged."""
 
-    dataset: Literal["digits", "mnist", "fashion-mnist"] = "digits"
+    dataset: Literal["digits", "coloured-digits", "mnist", "fashion-mnist"] = "digits"
+    """The coloured ones have three channels."""
     samples: Judged = 2000
     """Drawn for the table."""
 
     def images(self) -> Images:
         """The images, with the labels that the judge learns from."""
+        if self.dataset == "coloured-digits":
+            return coloured_digits.of_images(grey.load_images("digits", limit=self.limit))
         return grey.load_images(self.dataset, self.data_dir, limit=self.limit)
 
 
