@@ -1,6 +1,7 @@
 """What a model without any dependence between pixels reaches: the first row of a table."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,36 @@ def independent_histogram(
     levels = np.where(inside, flat, 0).astype(np.int64)
     found = log_prob[np.arange(levels.shape[1]), levels]
     return np.sum(np.where(inside, found, -np.inf), axis=1)
+
+
+def markov_bernoulli(
+    train: Sequence[Float[np.ndarray, "_ entries"]],
+    x: Sequence[Float[np.ndarray, "_ entries"]],
+) -> Float[np.ndarray, " m"]:
+    """Log p(x) in nats of each sequence of bits, every entry a Markov chain of its own.
+
+    Initial and transition probabilities are those of `train`, smoothed by one observation of each
+    outcome.
+
+    Raises:
+        ValueError: if there are no sequences to fit, steps differ in shape or are not bits.
+    """
+    if not len(train) or len({s.shape[1:] for s in [*train, *x]}) != 1:
+        raise ValueError("train and x must hold sequences with steps of one shape, at least one.")
+    if any(not np.all((s == 0) | (s == 1)) for s in [*train, *x]):
+        raise ValueError("train and x must hold bits, 0 or 1.")
+    share = lambda ones, count: (ones + 1.0) / (count + 2.0)
+    old, new = np.concatenate([s[:-1] for s in train]), np.concatenate([s[1:] for s in train])
+    initial = share(np.sum([s[0] for s in train], axis=0), len(train))
+    after = {bit: share(np.sum(new * (old == bit), axis=0), np.sum(old == bit, axis=0))
+             for bit in (0, 1)}  # fmt: skip
+
+    def log_prob(s: np.ndarray) -> float:
+        transition = np.where(s[:-1] == 1, after[1], after[0])
+        p = np.concatenate([initial[None], transition])
+        return float(np.sum(np.where(s == 1, np.log(p), np.log1p(-p))))
+
+    return np.array([log_prob(s) for s in x])
 
 
 def _are_levels(x: np.ndarray, num_levels: int) -> np.ndarray:

@@ -26,6 +26,25 @@ def test_events_off_the_support_are_impossible():
         assert np.isneginf(baselines.independent_histogram(BINARY, x[1:2] - 256, num_levels=3))
 
 
+def test_chains_of_bits_are_those_of_smoothed_counts():
+    train = [np.array([[1.0], [1.0], [0.0]]), np.array([[0.0], [1.0]])]
+    start, after = (
+        {1: 2 / 4, 0: 2 / 4},
+        {(1, 1): 2 / 4, (1, 0): 2 / 4, (0, 1): 2 / 3, (0, 0): 1 / 3},
+    )
+    got = baselines.markov_bernoulli(train, [np.array([[0.0], [0.0], [1.0], [1.0]])])
+    expected = start[0] * after[0, 0] * after[0, 1] * after[1, 1]
+    np.testing.assert_allclose(got, [np.log(expected)], rtol=1e-14)
+
+
+def test_chains_of_bits_are_of_bits():
+    bits = [np.zeros((2, 3))]
+    with pytest.raises(ValueError, match="with steps of one shape, at least one"):
+        baselines.markov_bernoulli(bits, [np.zeros((2, 2))])
+    with pytest.raises(ValueError, match="must hold bits, 0 or 1"):
+        baselines.markov_bernoulli(bits, [np.full((2, 3), 0.5)])
+
+
 @pytest.mark.parametrize("wrong", [128.0, -1.0, np.nan])
 def test_what_they_are_fitted_to_must_be_on_the_support(wrong):
     train = np.where(BINARY == 1, wrong, BINARY)
