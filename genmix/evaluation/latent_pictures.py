@@ -16,7 +16,7 @@ Decode = Callable[[Array], Array]
 
 def grid(
     decode: Callable[[PyTree, PyTree], Array], rows: PyTree, columns: PyTree
-) -> Float[Array, "rows columns height width channels"]:
+) -> Float[Array, "rows columns ..."]:
     """An image for each pair of a row's and a column's part of z, such as its style and its class.
 
     Args:
