@@ -408,3 +408,21 @@ def require_log_prob(part: Any) -> None:
             f"{_name(part)} has no log_prob, so its density cannot be taken apart from its "
             "samples: use the reparameterized estimator."
         )
+
+
+def require_same(owner: str, what: str, shapes: dict[str, tuple[int, ...] | None]) -> None:
+    """Check that those who know the shape of one thing agree on it.
+
+    Args:
+        shapes: by who has it, such as "the prior".
+
+    Raises:
+        ValueError: naming them and their shapes.
+    """
+    known = {name: shape for name, shape in shapes.items() if shape is not None}
+    if len(set(known.values())) > 1:
+        said = ", ".join(f"{shape} for {name}" for name, shape in known.items())
+        raise ValueError(
+            f"The parts of {owner} do not fit each other: {what} has shape {said}. Give them the "
+            "same shape; a likelihood's or posterior's is that of its network."
+        )

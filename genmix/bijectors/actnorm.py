@@ -25,6 +25,10 @@ class ActNorm(nnx.Module):
         self.loc = nnx.Param(jnp.zeros(num_channels))
         self.log_scale = nnx.Param(jnp.zeros(num_channels))
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         self._check("x", x)

@@ -81,6 +81,10 @@ class Affine(nnx.Module):
         self.loc = nnx.Param(jnp.zeros(shape))
         self.log_scale = nnx.Param(jnp.zeros(shape))
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.loc.shape
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         check_event(self, x, self.loc.shape)
@@ -109,6 +113,10 @@ class TriangularAffine(nnx.Module):
         """The matrix L."""
         raw = self.raw[...]
         return jnp.tril(raw, -1) + jnp.diag(jnp.exp(jnp.diag(raw)))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.loc.shape
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond

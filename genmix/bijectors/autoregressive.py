@@ -12,7 +12,9 @@ from genmix.bijectors.directions import Event, LogDet, restrict
 from genmix.bijectors.transformer import (
     InvertibleTransformer,
     check_parameters,
+    out_shape,
     require_transformer,
+    told,
 )
 
 
@@ -33,6 +35,10 @@ class MaskedAutoregressive(nnx.Module):
         self.network = network
         self.transformer = transformer
 
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return out_shape(self.network)
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         parameters = _checked("masked_autoregressive", self.network.given(cond), self.transformer)
         forward = lambda y: self.transformer.forward_and_log_slope(x, parameters(y))
@@ -51,6 +57,10 @@ class InverseAutoregressive(nnx.Module):
     def __init__(self, network: Any, transformer: Any):
         self.network = network
         self.transformer = transformer
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return out_shape(self.network)
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         parameters = _checked("inverse_autoregressive", self.network.given(cond), self.transformer)
@@ -90,8 +100,8 @@ def masked_autoregressive(network: Any, transformer: Any) -> Any:
     leaves the layers alike, for `repeated`.
 
     Args:
-        network: autoregressive in the order of its choice, such as `MADE`, with
-            `transformer.num_parameters` outputs for each entry.
+        network: autoregressive in the order of its choice, such as `MADE`, which is told how many
+            outputs each entry needs; another one must have `transformer.num_parameters`.
         transformer: a `Transformer`; without a closed inverse the flow can only draw, and slowly:
             then turn an `inverse_autoregressive` one around with `inverse`, for a density in one
             pass.
@@ -103,7 +113,7 @@ def masked_autoregressive(network: Any, transformer: Any) -> Any:
     """
     _require_network("masked_autoregressive", network)
     require_transformer("masked_autoregressive", transformer)
-    bijector = MaskedAutoregressive(network, transformer)
+    bijector = MaskedAutoregressive(told(network, transformer), transformer)
     return restrict(bijector, forward=True, inverse=isinstance(transformer, InvertibleTransformer))
 
 
@@ -122,5 +132,5 @@ def inverse_autoregressive(network: Any, transformer: Any) -> Any:
     """
     _require_network("inverse_autoregressive", network)
     require_transformer("inverse_autoregressive", transformer)
-    bijector = InverseAutoregressive(network, transformer)
+    bijector = InverseAutoregressive(told(network, transformer), transformer)
     return restrict(bijector, forward=True, inverse=isinstance(transformer, InvertibleTransformer))

@@ -12,6 +12,7 @@ from genmix.bijectors.transformer import (
     InvertibleTransformer,
     check_parameters,
     require_transformer,
+    told,
 )
 
 
@@ -25,6 +26,10 @@ class Coupling(nnx.Module):
         self.transformer = transformer
         self.split = split
         self.cond_size = cond_size
+
+    @property
+    def event_shape(self) -> None:
+        return None
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         kept, moved, parameters = self._parts(x, cond)
@@ -70,7 +75,7 @@ def coupling_layer(
     Args:
         network: the entries that stay, followed on the last axis by the condition if cond_size > 0,
             -> array [..., entries transformed, transformer.num_parameters]; on vectors such as
-            `MLP(split + cond_size, hidden, entries, num_outputs=transformer.num_parameters)`.
+            `MLP(split + cond_size, hidden, entries)`, which is told the last of these.
         transformer: a `Transformer`; without a closed inverse, the layer has none either.
         split: how many entries of the last axis stay.
         cond_size: length of the condition's last axis; 0 ignores the condition.
@@ -88,7 +93,7 @@ def coupling_layer(
         )
     require_transformer("coupling", transformer)
     return restrict(
-        Coupling(network, transformer, split, cond_size),
+        Coupling(told(network, transformer), transformer, split, cond_size),
         forward=True,
         inverse=isinstance(transformer, InvertibleTransformer),
     )

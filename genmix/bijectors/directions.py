@@ -6,11 +6,14 @@ raises at the call. Bijectors made of others are one class with both directions,
 wrappers below hides the direction that a part lacks; the functions that build them choose.
 """
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
+
+from genmix.capabilities import require_same
 
 Event = Float[Array, "..."]
 LogDet = Float[Array, ""]
@@ -28,6 +31,55 @@ class HasInverse(Protocol):
     """Maps data to base events, with log |det dx / dy| in nats."""
 
     def inverse_and_log_det(self, y: Event, cond: PyTree = None) -> tuple[Event, LogDet]: ...
+
+
+@runtime_checkable
+class Wraps(Protocol):
+    """A bijector that maps as another one does, or the other way round."""
+
+    bijector: "HasForward | HasInverse"
+
+
+@runtime_checkable
+class MadeOfParts(Protocol):
+    """Bijectors one after the other, the first one next to the base."""
+
+    parts: "Sequence[HasForward | HasInverse]"
+
+
+@runtime_checkable
+class KeepsShape(Protocol):
+    """Maps events to events of the same shape, which it may know; None if several will do."""
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None: ...
+
+
+def keeps_shape(bijector: object) -> bool:
+    """Whether a bijector says that it maps events to events of the same shape."""
+    if isinstance(bijector, KeepsShape):
+        return True
+    if isinstance(bijector, MadeOfParts):
+        return all(keeps_shape(part) for part in bijector.parts)
+    return isinstance(bijector, Wraps) and keeps_shape(bijector.bijector)
+
+
+def event_shape(bijector: object) -> tuple[int, ...] | None:
+    """Shape of the base events of a bijector; None if it does not know.
+
+    Raises:
+        ValueError: if the parts of a chain do not agree on it.
+    """
+    if isinstance(bijector, KeepsShape):
+        return bijector.event_shape
+    if isinstance(bijector, MadeOfParts):
+        first = list(itertools.takewhile(keeps_shape, bijector.parts))
+        known = {f"part {i}": event_shape(part) for i, part in enumerate(first)}
+        require_same("a chain", "the event", known)
+        return next((shape for shape in known.values() if shape is not None), None)
+    if isinstance(bijector, Wraps) and keeps_shape(bijector):
+        return event_shape(bijector.bijector)
+    return None
 
 
 class ForwardOnly(nnx.Module):

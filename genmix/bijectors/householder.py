@@ -52,6 +52,10 @@ class Householder(nnx.Module):
             )
         self.vectors = nnx.Param(jax.random.normal(rngs.params(), (num_reflections, dim)))
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.vectors.shape[1:]
+
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
         return self._reflect(x, reverse=False)

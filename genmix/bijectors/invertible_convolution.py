@@ -49,6 +49,10 @@ class InvertibleConvolution(nnx.Module):
         z = solve_triangular(lower, self.permutation[...].T, lower=True, unit_diagonal=True)
         return solve_triangular(upper, z)
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         self._check("x", x)

@@ -21,6 +21,10 @@ class Permutation(nnx.Module):
         if not self.order or sorted(self.order) != list(range(len(self.order))):
             raise ValueError(f"order must hold 0, 1, ..., n - 1 once each, got {self.order}.")
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         return self._take("x", x, np.asarray(self.order))
@@ -45,6 +49,10 @@ class Permutation(nnx.Module):
 
 class Reverse(nnx.Module):
     """The last axis backwards, whatever its length."""
+
+    @property
+    def event_shape(self) -> None:
+        return None
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond

@@ -63,6 +63,10 @@ class Planar(nnx.Module):
         self.w = nnx.Param(scale * jax.random.normal(rngs.params(), (dim,)))
         self.b = nnx.Param(jnp.zeros(()))
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.u.shape
+
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
         check_event(self, x, self.u.shape)

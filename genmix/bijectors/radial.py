@@ -88,6 +88,10 @@ class Radial(nnx.Module):
         raw = self.raw_beta[...] + math.log(math.expm1(1 - MIN_SLOPE))
         return alpha, alpha * (MIN_SLOPE - 1 + softplus(raw))
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.centre.shape
+
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
         check_event(self, x, self.centre.shape)

@@ -22,6 +22,10 @@ class Repeated(nnx.Module):
         self.steps = nnx.List(steps)
         self.num_steps = num_steps
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         return self._scan(
             lambda layer, x: layer.forward_and_log_det(x, cond), x, list(self.steps), False

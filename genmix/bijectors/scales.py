@@ -20,6 +20,10 @@ class OnChannels(nnx.Module):
         self.bijector = bijector
         self.num_channels = num_channels
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         deep, rest = self._split(x)
         deep, log_det = self.bijector.forward_and_log_det(deep, cond)

@@ -25,6 +25,10 @@ class Sigmoid(nnx.Module):
             raise ValueError(f"margin must be at least 0 and below 0.5, got {margin}.")
         self.margin = margin
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         y = (sigmoid(x) - self.margin) / (1 - 2 * self.margin)

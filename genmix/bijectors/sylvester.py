@@ -109,6 +109,10 @@ class OrthogonalSylvester(nnx.Module):
         self.raw_s = nnx.Param(_start(rngs, num_columns))
         self.b = nnx.Param(jnp.zeros(num_columns))
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.raw_q.shape[:1]
+
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
         check_event(self, x, self.raw_q.shape[:1])
@@ -124,6 +128,10 @@ class HouseholderSylvester(nnx.Module):
         self.raw_r = nnx.Param(_start(rngs, dim))
         self.raw_s = nnx.Param(_start(rngs, dim))
         self.b = nnx.Param(jnp.zeros(dim))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.b.shape
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond
@@ -142,6 +150,10 @@ class TriangularSylvester(nnx.Module):
         self.raw_r = nnx.Param(_start(rngs, dim))
         self.raw_s = nnx.Param(_start(rngs, dim))
         self.b = nnx.Param(jnp.zeros(dim))
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.b.shape
 
     def forward_and_log_det(self, x: Vector, cond: PyTree = None) -> tuple[Vector, LogDet]:
         del cond

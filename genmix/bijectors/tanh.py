@@ -17,6 +17,10 @@ class Tanh(nnx.Module):
     gradients; NaN stays NaN.
     """
 
+    @property
+    def event_shape(self) -> None:
+        return None
+
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
         del cond
         return jnp.tanh(x), _log_det(x)

@@ -8,7 +8,7 @@ the identity at parameters of zero, but `Gate`.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
@@ -20,6 +20,7 @@ Event = Float[Array, "*event"]
 Parameters = Float[Array, "*event parameters"]
 
 MIN_SCALE = 1e-3
+N = TypeVar("N")
 
 
 @runtime_checkable
@@ -134,6 +135,34 @@ def _columns(parameters: Array) -> list[Array]:
     """The parameters one by one: a split, whose gradient is one concatenation."""
     columns = jnp.split(jnp.moveaxis(parameters, -1, 0), parameters.shape[-1])
     return [jnp.squeeze(column, 0) for column in columns]
+
+
+@runtime_checkable
+class SizedNetwork(Protocol):
+    """A network that can be told how many numbers to give for each entry (`nets.outputs`)."""
+
+    @property
+    def out_shape(self) -> tuple[int, ...]: ...
+    @property
+    def num_outputs(self) -> int | None: ...
+    def with_outputs(self: N, shape: tuple[int, ...], num_outputs: int) -> N: ...
+
+
+def out_shape(network: object) -> tuple[int, ...] | None:
+    """Shape of the entries that a network gives numbers for; None if it does not say."""
+    return network.out_shape if isinstance(network, SizedNetwork) else None
+
+
+def told(network: N, transformer: Transformer) -> N:
+    """The network of as many outputs as the transformer has parameters, if it can be told.
+
+    One without an axis for them gives them by itself, on the last axis, unless it is of vectors.
+    """
+    if not isinstance(network, SizedNetwork):
+        return network
+    if network.num_outputs is None and len(network.out_shape) != 1:
+        return network
+    return network.with_outputs(network.out_shape, transformer.num_parameters)
 
 
 def require_transformer(owner: str, transformer: Any) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
+from genmix.bijectors import directions
 from genmix.bijectors.directions import (
     HasForward,
     HasInverse,
@@ -30,7 +31,9 @@ from genmix.bijectors.directions import (
     require_forward,
     require_inverse,
 )
-from genmix.capabilities import ExactDensity, Reparameterized, Samples
+from genmix.capabilities import ExactDensity, Reparameterized, Samples, require_same
+from genmix.families import shapes
+from genmix.nets import outputs
 
 Event = Float[Array, "..."]
 LogProb = Float[Array, ""]
@@ -53,7 +56,16 @@ class Flow(nnx.Module):
         require_forward(bijector, "Flow", _USE_DENSITY)
         require_inverse(bijector, "Flow", _USE_POSTERIOR)
         _require_base("Flow", base, ExactDensity, Samples, Reparameterized)
+        _require_fit(base, bijector)
         self.base, self.bijector, self.encoder = base, bijector, encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return _event_shape(self)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return _cond_shape(self)
 
     def log_prob(self, x: Event, cond: PyTree = None) -> LogProb:
         return _log_prob(self, x, cond)
@@ -77,7 +89,16 @@ class FlowPosterior(nnx.Module):
     def __init__(self, base: Any, bijector: Any, *, encoder: Encoder | None = None):
         require_forward(bijector, "FlowPosterior", _USE_DENSITY)
         _require_base("FlowPosterior", base, Reparameterized)
+        _require_fit(base, bijector)
         self.base, self.bijector, self.encoder = base, bijector, encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return _event_shape(self)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return _cond_shape(self)
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Event:
         return self.sample_and_log_prob(key, cond)[0]
@@ -98,7 +119,16 @@ class FlowDensity(nnx.Module):
     def __init__(self, base: Any, bijector: Any, *, encoder: Encoder | None = None):
         require_inverse(bijector, "FlowDensity", _USE_POSTERIOR)
         _require_base("FlowDensity", base, ExactDensity)
+        _require_fit(base, bijector)
         self.base, self.bijector, self.encoder = base, bijector, encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return _event_shape(self)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return _cond_shape(self)
 
     def log_prob(self, x: Event, cond: PyTree = None) -> LogProb:
         return _log_prob(self, x, cond)
@@ -115,7 +145,16 @@ class SampledFlow(nnx.Module):
         require_forward(bijector, "SampledFlow", _USE_DENSITY)
         require_inverse(bijector, "SampledFlow", _USE_POSTERIOR)
         _require_base("SampledFlow", base, ExactDensity, Samples)
+        _require_fit(base, bijector)
         self.base, self.bijector, self.encoder = base, bijector, encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return _event_shape(self)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return _cond_shape(self)
 
     def log_prob(self, x: Event, cond: PyTree = None) -> LogProb:
         return _log_prob(self, x, cond)
@@ -166,6 +205,25 @@ def _require_base(owner: str, base: Any, *capabilities: type) -> None:
             f"{owner} needs a base with {' and '.join(missing)}, which {type(base).__name__} "
             "lacks: transformed(base, bijector) builds the flow that it allows."
         )
+
+
+def _require_fit(base: Any, bijector: Any) -> None:
+    """Check that base and bijector agree on the shape of base events, if both know it."""
+    known = {"the base": shapes.event_shape(base), "the bijector": directions.event_shape(bijector)}
+    require_same("a flow", "the base's event", known)
+
+
+def _event_shape(flow: Any) -> tuple[int, ...] | None:
+    if not directions.keeps_shape(flow.bijector):
+        return None
+    shape = shapes.event_shape(flow.base)
+    return directions.event_shape(flow.bijector) if shape is None else shape
+
+
+def _cond_shape(flow: Any) -> tuple[int, ...] | None:
+    if flow.encoder is not None:
+        return outputs.in_shape(flow.encoder)
+    return shapes.cond_shape(flow.base)
 
 
 def _given(flow: Any, cond: PyTree) -> PyTree:

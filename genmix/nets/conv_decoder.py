@@ -50,6 +50,10 @@ class ConvDecoder(nnx.Module):
         last = self.redraw.noted(layer(widths[-2], widths[-1], rngs))
         self.convolutions = nnx.List([*between, last])
 
+    @property
+    def in_shape(self) -> tuple[int, ...]:
+        return (self.in_size,)
+
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "ConvDecoder":
         """The network that gives [*shape, num_outputs]; its last layer is drawn again.
 

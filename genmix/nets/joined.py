@@ -14,6 +14,8 @@ class Joined(nnx.Module):
     Such as a generator given noise and a class, or a critic of pairs (x, z).
     """
 
+    changes_inputs_alone = True
+
     def __init__(self, network: Callable[[Array], PyTree]):
         self.network = network
 
@@ -33,6 +35,8 @@ class JoinedChannels(nnx.Module):
 
     Source: Mirza & Osindero (2014), arXiv:1411.1784; Radford et al. (2016), arXiv:1511.06434.
     """
+
+    changes_inputs_alone = True
 
     def __init__(self, network: Callable[[Array], PyTree]):
         self.network = network

@@ -94,6 +94,10 @@ class MADE(nnx.Module):
     def out_shape(self) -> tuple[int, ...]:
         return (self.dim,)
 
+    @property
+    def cond_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return ((self.cond_size,),) if self.cond_size else ()
+
     def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "MADE":
         """The network that gives [*shape, num_outputs], from the same keys.
 

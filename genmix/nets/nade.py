@@ -64,6 +64,10 @@ class NADE(nnx.Module):
         )
         self.redraw.noted(self)
 
+    @property
+    def cond_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return ((self.cond_size,),) if self.cond_size else ()
+
     def with_entries(self, num_features: int, num_outputs: int) -> "NADE":
         """The network of other sizes, from the same keys."""
         sizes = (num_features, num_outputs)

@@ -50,11 +50,54 @@ class Wrapper(Protocol):
     def __call__(self, x: PyTree) -> Array: ...
 
 
+@runtime_checkable
+class InputWrapper(Wrapper, Protocol):
+    """A wrapper that says that it gives what its network gives, and in the same shape."""
+
+    changes_inputs_alone: bool
+
+
+@runtime_checkable
+class TakesArray(Protocol):
+    """A network of one array of a known shape; None if it is not known."""
+
+    @property
+    def in_shape(self) -> tuple[int, ...] | None: ...
+    def __call__(self, x: PyTree) -> Array: ...
+
+
+@runtime_checkable
+class TakesCondition(Protocol):
+    """A network that takes a condition beside its inputs, of one of a few shapes; () ignores it."""
+
+    @property
+    def cond_shapes(self) -> tuple[tuple[int, ...], ...]: ...
+
+
 def out_shape(network: object) -> tuple[int, ...] | None:
     """Shape of the event that a network is of; None if it cannot say so."""
     if isinstance(network, Sized):
         return network.out_shape
     return out_shape(network.network) if isinstance(network, Wrapper) else None
+
+
+def sized(network: object) -> Sized | None:
+    """The network that says what is given; None if it is inside of what may change that."""
+    if isinstance(network, Sized):
+        return network
+    if not isinstance(network, InputWrapper) or not network.changes_inputs_alone:
+        return None
+    return sized(network.network)
+
+
+def in_shape(network: object) -> tuple[int, ...] | None:
+    """Shape of the array that a network takes; None if it cannot say so."""
+    return network.in_shape if isinstance(network, TakesArray) else None
+
+
+def cond_shapes(network: object) -> tuple[tuple[int, ...], ...]:
+    """Shapes that a network takes for its condition; none if it ignores it or cannot say so."""
+    return network.cond_shapes if isinstance(network, TakesCondition) else ()
 
 
 def told(

@@ -76,6 +76,10 @@ class GatedPixelCNN(nnx.Module):
         self.out = nnx.Linear(width, num_outputs, rngs=rngs)
         self.redraw.noted(self)
 
+    @property
+    def cond_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return pixels.cond_shapes(self)
+
     def with_entries(self, num_features: int, num_outputs: int) -> "GatedPixelCNN":
         """The network of other sizes, from the same keys."""
         sizes = (num_features, num_outputs)

@@ -58,6 +58,12 @@ def outputs(network: Any, h: Float[Array, "*pixels width"]) -> Float[Array, "*pi
     return network.out(jax.nn.relu(network.hidden(jax.nn.relu(h))))
 
 
+def cond_shapes(network: Any) -> tuple[tuple[int, ...], ...]:
+    """A vector of the condition, or a map of them over the image."""
+    size = network.cond_size
+    return ((size,), (*network.shape, size)) if size else ()
+
+
 def shifts(
     network: Any, contexts: Sequence[nnx.Linear], num_layers: int, cond: PyTree
 ) -> list[Float[Array, "rows columns gates"]]:
@@ -70,7 +76,7 @@ def shifts(
     dtype = network.out.kernel.dtype
     if not network.cond_size:
         return [jnp.zeros((1, 1, 1), dtype)] * num_layers
-    allowed = ((network.cond_size,), (*network.shape, network.cond_size))
+    allowed = cond_shapes(network)
     shape = getattr(cond, "shape", None)
     if shape not in allowed:
         got = type(cond).__name__ if shape is None else f"shape {shape}"

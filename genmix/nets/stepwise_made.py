@@ -39,6 +39,10 @@ class StepwiseMADE(nnx.Module):
     def num_outputs(self) -> int:
         return self.made.num_outputs
 
+    @property
+    def cond_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return self.made.cond_shapes
+
     def with_entries(self, num_features: int, num_outputs: int) -> "StepwiseMADE":
         """The network of so many outputs.
 

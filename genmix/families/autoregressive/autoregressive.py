@@ -21,7 +21,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from genmix.densities.distribution import Enters
-from genmix.nets.outputs import SizedByEntry
+from genmix.nets import outputs
 
 Event = Shaped[Array, "..."]
 Encoder = Callable[[PyTree], PyTree]
@@ -96,7 +96,20 @@ class Autoregressive(nnx.Module):
                 f"Events of shape {self.shape} do not fill the network's {default}: an image keeps "
                 "its height and width, a vector its number of entries."
             )
+        if encoder is not None:
+            _require_encoding(self.network, encoder)
         self.encoder = encoder
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        if self.encoder is not None:
+            return outputs.in_shape(self.encoder)
+        known = outputs.cond_shapes(self.network)
+        return known[0] if len(known) == 1 else None
 
     def numbers(
         self, x: Event, cond: PyTree = None, keep: Event | None = None
@@ -167,7 +180,7 @@ def _told(network: Network, distribution: Record) -> StepwiseNetwork:
             f"and features), such as bernoulli.Bernoulli() or normal.Normal(); got {name}."
         )
     expected = (distribution.num_features, distribution.num_parameters)
-    if isinstance(network, SizedByEntry):
+    if isinstance(network, outputs.SizedByEntry):
         return network.with_entries(*expected)
     got = (network.num_features, network.num_outputs)
     if got != expected:
@@ -176,3 +189,14 @@ def _told(network: Network, distribution: Record) -> StepwiseNetwork:
             f"but {type(network).__name__} has num_features {got[0]} and num_outputs {got[1]}."
         )
     return network
+
+
+def _require_encoding(network: Network, encoder: Encoder) -> None:
+    """Check that the encoder gives what the network takes for its condition, if both say so."""
+    says, taken = outputs.sized(encoder), outputs.cond_shapes(network)
+    given = None if says is None or says.num_outputs is not None else says.out_shape
+    if given is not None and taken and given not in taken:
+        raise ValueError(
+            f"The encoder gives a condition of shape {given}, but {type(network).__name__} takes "
+            f"{' or '.join(map(str, taken))}."
+        )

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
+from genmix.families import shapes
 from genmix.families.autoregressive.autoregressive import Autoregressive
 
 Event = Shaped[Array, "..."]
@@ -36,6 +37,14 @@ class InputDropout(nnx.Module):
         if not 0 <= rate <= 1:
             raise ValueError(f"rate must be in [0, 1], got {rate}.")
         self.density, self.rate = density, rate
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.density)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.density)
 
     def log_weight(self, key: Key[Array, ""], x: Event, cond: PyTree = None) -> Float[Array, ""]:
         """Log of an unbiased estimate of p(x | cond), in nats."""

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from genmix.densities import mixture
+from genmix.families import shapes
 from genmix.families.autoregressive.autoregressive import Autoregressive
 from genmix.nets.stepwise_made import StepwiseMADE
 
@@ -59,6 +60,14 @@ class MaskMixture(nnx.Module):
             raise ValueError(f"num_masks must be at least 1, got {num_masks}.")
         self.density, self.num_masks, self.seed = density, num_masks, seed
 
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.density)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.density)
+
     def masked(self, i: int | Int[Array, ""]) -> Reordered:
         """The density under mask i alone."""
         return self._masked(i, self.density.encoder)
@@ -102,6 +111,14 @@ class MaskSampling(nnx.Module):
 
     def __init__(self, mixture: MaskMixture):
         self.mixture = mixture
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.mixture)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.mixture)
 
     def log_weight(self, key: Key[Array, ""], x: Event, cond: PyTree = None) -> Float[Array, ""]:
         """Log of an unbiased estimate of p(x | cond), in nats."""

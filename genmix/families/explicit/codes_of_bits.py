@@ -38,6 +38,10 @@ class CodesOfBits(nnx.Module):
         self.shape, self.num_digits = tuple(shape), num_codes.bit_length() - 1
 
     @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
+    @property
     def num_bits(self) -> int:
         """Of an event."""
         return math.prod(self.shape) * self.num_digits

@@ -55,6 +55,20 @@ class _Conditional(nnx.Module, Generic[D]):
     def __init__(self, network: Network, distribution: D):
         self.network, self.distribution = _told(network, distribution), distribution
 
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        """None for a network that cannot say what it gives."""
+        network = outputs.sized(self.network)
+        if network is None:
+            return None
+        # A network that was told has no axes of its own for an entry's.
+        entry = () if network.num_outputs is None else self.distribution.entry_shape
+        return (*network.out_shape, *entry)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return outputs.in_shape(self.network)
+
     def numbers(self, cond: PyTree = None) -> Float[Array, "..."]:
         """What the network gives, [*entries, num_parameters].
 

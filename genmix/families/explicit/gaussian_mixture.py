@@ -32,6 +32,10 @@ class GaussianMixture(nnx.Module):
         """Standard deviations of the components."""
         return jax.nn.softplus(self.raw_scale[...])
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.loc.shape[1:]
+
     def log_prob(self, x: Vector, cond: Any = None) -> Float[Array, ""]:
         del cond
         if x.shape != self.loc.shape[1:]:

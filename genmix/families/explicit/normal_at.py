@@ -16,6 +16,10 @@ class NormalAt(NamedTuple):
     loc: Any
     scale: Any
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return jnp.shape(self.loc)
+
     def parameters(self, cond: Any = None) -> normal.Parameters:
         """Means and standard deviations."""
         del cond

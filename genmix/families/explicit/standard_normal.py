@@ -21,6 +21,10 @@ class StandardNormal(nnx.Module):
         if min(self.shape, default=1) < 1:
             raise ValueError(f"shape must be positive, got {self.shape}.")
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
+
     def parameters(self, cond: Any = None) -> normal.Parameters:
         """Means and standard deviations."""
         del cond

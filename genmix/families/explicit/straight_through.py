@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import ExactDensity, Mean, Samples
+from genmix.families import shapes
 
 Event = Float[Array, "..."]
 
@@ -32,6 +33,14 @@ class StraightThrough(nnx.Module):
                     f"{type(part).__name__} cannot be drawn straight through: it has no {method}."
                 )
         self.part: Any = part
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.part)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.part)
 
     def log_prob(self, x: Event, cond: PyTree = None) -> Float[Array, ""]:
         return self.part.log_prob(x, cond)

@@ -18,9 +18,14 @@ from genmix.families.explicit.conditional import (
 class Constant(nnx.Module):
     """A network that gives the same whatever it is given: zeros, until they are trained."""
 
-    def __init__(self, shape: Sequence[int], *, trained: bool):
-        kind = nnx.Param if trained else nnx.Variable
-        self.value = kind(jnp.zeros(tuple(shape)))
+    def __init__(self, shape: Sequence[int], num_outputs: int | None = None, *, trained: bool):
+        self.out_shape, self.num_outputs, self.trained = tuple(shape), num_outputs, trained
+        axes = self.out_shape if num_outputs is None else (*self.out_shape, num_outputs)
+        self.value = (nnx.Param if trained else nnx.Variable)(jnp.zeros(axes))
+
+    def with_outputs(self, shape: tuple[int, ...], num_outputs: int) -> "Constant":
+        """The network that gives [*shape, num_outputs]."""
+        return Constant(shape, num_outputs, trained=self.trained)
 
     def __call__(self, cond: PyTree = None) -> Float[Array, "..."]:
         del cond
@@ -47,6 +52,5 @@ def Unconditional(
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     if min(shape, default=1) < 1:
         raise ValueError(f"shape must be positive, got {shape}.")
-    one = distribution.num_parameters == 1 and not distribution.entry_shape
-    numbers = shape if one else (*shape, distribution.num_parameters)
-    return Conditional(Constant(numbers, trained=trained), distribution)
+    network = Constant((*shape, *distribution.entry_shape), trained=trained)
+    return Conditional(network, distribution)

@@ -26,6 +26,10 @@ class Uniform(nnx.Module):
             raise ValueError(f"Uniform needs dim >= 1 and low < high, got {dim}, {low}, {high}.")
         self.dim, self.low, self.high = dim, low, high
 
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return (self.dim,)
+
     def log_prob(self, x: Vector, cond: Any = None) -> Float[Array, ""]:
         del cond
         if x.shape != (self.dim,):
@@ -54,6 +58,10 @@ class UniformCodes(nnx.Module):
                 f"{tuple(shape)}."
             )
         self.shape, self.num_codes = tuple(shape), num_codes
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        return self.shape
 
     def log_prob(self, x: Int[Array, "..."], cond: Any = None) -> Float[Array, ""]:
         del cond

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Key, PyTree, Shaped
 from genmix.bounds.log_weight import Draw, Terms
 from genmix.capabilities import Proposes, require_bounded, require_posterior
 from genmix.densities import discretized_logistic
-from genmix.families import weigh
+from genmix.families import shapes, weigh
 
 Event = Shaped[Array, "..."]
 
@@ -53,6 +53,14 @@ class Dequantized(nnx.Module):
         if num_levels < 2:
             raise ValueError(f"num_levels must be at least 2, got {num_levels}.")
         self.density, self.noise, self.num_levels = density, noise, num_levels
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.density)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.density)
 
     @property
     def is_bound(self) -> bool:

@@ -23,9 +23,10 @@ from genmix.capabilities import (
     differentiates,
     require_bounded,
     require_posterior,
+    require_same,
     sample,
 )
-from genmix.families import weigh
+from genmix.families import shapes, weigh
 from genmix.nets import state
 
 
@@ -43,6 +44,7 @@ class LatentVariableModel(nnx.Module):
 
     Raises:
         TypeError: if a part cannot play its role; it names the part, what it lacks and the remedy.
+        ValueError: if parts that know the shape of x or z do not agree on it.
 
     Source: Kingma & Welling (2014), arXiv:1312.6114; Burda et al. (2016), arXiv:1509.00519.
     """
@@ -56,6 +58,21 @@ class LatentVariableModel(nnx.Module):
         require_bounded(likelihood, "likelihood")
         if isinstance(posterior, Proposes):
             _require_aim(posterior, self.prior, likelihood)
+        latent = {
+            "the prior": shapes.event_shape(self.prior),
+            "the posterior": shapes.event_shape(posterior),
+            "the likelihood's condition": shapes.cond_shape(likelihood),
+        }
+        require_same("LatentVariableModel", "z", latent)
+        seen = {
+            "the likelihood": shapes.event_shape(likelihood),
+            "the posterior's condition": shapes.cond_shape(posterior),
+        }
+        require_same("LatentVariableModel", "x", seen)
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.likelihood)
 
     @property
     def prior(self) -> Any:

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Density, Enumerable, require_weighted
-from genmix.families import weigh
+from genmix.capabilities import Density, Enumerable, require_same, require_weighted
+from genmix.families import shapes, weigh
 from genmix.families.latent.pairs import Pairs
 from genmix.nets import state
 
@@ -31,6 +31,7 @@ class Summed(nnx.Module):
 
     Raises:
         TypeError: if the prior has no finite support, or the part no log-weight.
+        ValueError: if the part's condition has another shape than the prior's values.
 
     Source: Kingma et al. (2014), arXiv:1406.5298, equation 7.
     """
@@ -43,8 +44,17 @@ class Summed(nnx.Module):
             )
         require_weighted(part, "part of a sum")
         weigh.require_weights(part, "a sum over classes")
+        value = {
+            "the prior": shapes.event_shape(prior),
+            "the part's condition": shapes.cond_shape(part),
+        }
+        require_same("Summed", "y", value)
         self.prior: Any = prior
         self.part: Any = part
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.part)
 
     def log_weight_terms(
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = weigh.draw

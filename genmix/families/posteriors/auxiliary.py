@@ -14,7 +14,9 @@ from genmix.capabilities import (
     draw,
     gradient_of,
     require_posterior,
+    require_same,
 )
+from genmix.families import shapes
 
 
 class Auxiliary(nnx.Module):
@@ -50,7 +52,20 @@ class Auxiliary(nnx.Module):
                 f"{type(model.posterior).__name__} cannot be the reverse model of Auxiliary: it "
                 "has no log_prob."
             )
+        auxiliary = {
+            "the prior": shapes.event_shape(model.prior),
+            "the reverse model": shapes.event_shape(model.posterior),
+        }
+        require_same("Auxiliary", "a", auxiliary)
         self.model = model
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.model.likelihood)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.model.prior)
 
     @property
     def gradient(self) -> Gradient:

@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
 from genmix.densities import normal
+from genmix.families import shapes
 from genmix.families.explicit.conditional import Parametric
 from genmix.families.explicit.normal_at import NormalAt
 
@@ -33,6 +34,10 @@ class MergedNormal(nnx.Module):
         require_normal(evidence, "evidence of a MergedNormal")
         self.evidence = evidence
         self.merge = merge
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.evidence)
 
     def given(self, prior: normal.Parameters, cond: PyTree) -> NormalAt:
         """The posterior, its parameters at hand."""

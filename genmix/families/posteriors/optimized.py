@@ -10,6 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import Gradient, LogJoint, Reparameterized, draw
+from genmix.families import shapes
 from genmix.nets import state
 
 
@@ -69,6 +70,14 @@ class Optimized(nnx.Module):
         self.posterior: Any = posterior
         self.num_steps, self.num_draws, self.through = num_steps, num_draws, through
         self.optimizer = optimizer
+
+    @property
+    def event_shape(self) -> tuple[int, ...] | None:
+        return shapes.event_shape(self.posterior)
+
+    @property
+    def cond_shape(self) -> tuple[int, ...] | None:
+        return shapes.cond_shape(self.posterior)
 
     def propose(
         self, key: Key[Array, ""], log_joint: LogJoint, cond: PyTree = None

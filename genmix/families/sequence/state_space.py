@@ -9,9 +9,15 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import ExactDensity, Samples, require_posterior, require_weighted
+from genmix.capabilities import (
+    ExactDensity,
+    Samples,
+    require_posterior,
+    require_same,
+    require_weighted,
+)
 from genmix.densities import normal
-from genmix.families import weigh
+from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
 from genmix.families.sequence import padded
 from genmix.families.sequence.padded import Padded
@@ -36,6 +42,7 @@ class StateSpaceModel(nnx.Module):
 
     Raises:
         TypeError: if a part cannot play its role.
+        ValueError: if parts that know the shape of z_t do not agree on it.
 
     Source: Krishnan, Shalit & Sontag (2017), arXiv:1609.09869, section 4.
     """
@@ -59,6 +66,14 @@ class StateSpaceModel(nnx.Module):
         require_weighted(emission, "emission")
         if proposal is not None and not isinstance(proposal, MergedNormal):
             require_posterior(proposal)
+        state = {
+            "the initial part": shapes.event_shape(initial),
+            "the transition": shapes.event_shape(transition),
+            "the transition's condition": shapes.cond_shape(transition),
+            "the emission's condition": shapes.cond_shape(emission),
+            "the proposal": shapes.event_shape(proposal),
+        }
+        require_same("StateSpaceModel", "z_t", state)
         self.initial, self.transition, self.emission = initial, transition, emission
         self.proposal, self.encoder = proposal, encoder
 

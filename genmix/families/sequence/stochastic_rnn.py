@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_posterior, require_weighted
-from genmix.families import weigh
+from genmix.capabilities import require_posterior, require_same, require_weighted
+from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
 from genmix.families.sequence import padded
 from genmix.families.sequence.state_space import paired
@@ -61,6 +61,12 @@ class StochasticRNN(nnx.Module):
         if latent_size < 1:
             raise ValueError(f"latent_size must be at least 1, got {latent_size}.")
         self.latent_size = latent_size
+        latent = {
+            "latent_size": (latent_size,),
+            "the prior": shapes.event_shape(prior),
+            "the posterior": shapes.event_shape(posterior),
+        }
+        require_same("StochasticRNN", "z_t", latent)
         self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
         self.forward, self.backward, self.encoder = forward, backward, encoder
 

@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_posterior, require_weighted
-from genmix.families import weigh
+from genmix.capabilities import require_posterior, require_same, require_weighted
+from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
 from genmix.families.sequence import padded
 from genmix.families.sequence.state_space import paired
@@ -51,6 +51,11 @@ class VariationalRNN(nnx.Module):
             require_normal(prior, "prior beside a MergedNormal")
         else:
             require_posterior(posterior)
+        latent = {
+            "the prior": shapes.event_shape(prior),
+            "the posterior": shapes.event_shape(posterior),
+        }
+        require_same("VariationalRNN", "z_t", latent)
         self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
         self.cell, self.encoder = cell, encoder
 
