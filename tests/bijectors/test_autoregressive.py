@@ -131,6 +131,41 @@ def test_a_transformer_without_inverse_makes_a_flow_of_one_direction():
     np.testing.assert_array_equal(density.inverse_and_log_det(x)[0], iaf.forward_and_log_det(x)[0])
 
 
+class Untold(nnx.Module):
+    """A network of a user's own."""
+
+    def __init__(self, network):
+        self.network = network
+
+    def given(self, cond):
+        return self.network.given(cond)
+
+
+@pytest.mark.parametrize("make", [bij.masked_autoregressive, bij.inverse_autoregressive])
+def test_networks_are_told_how_many_numbers_an_entry_needs(make):
+    for transformer in (bij.Shift(), bij.ShiftScale(), bij.RationalQuadratic(num_bins=2)):
+        told, known = (
+            make(made(1), transformer),
+            make(made(transformer.num_parameters), transformer),
+        )
+        assert jax.tree.structure(told) == jax.tree.structure(known)
+        jax.tree.map(np.testing.assert_array_equal, told, known)
+    with pytest.raises(ValueError, match="no longer those that it was drawn with"):
+        make(perturbed(made(1), 1.0), bij.ShiftScale())
+
+
+def test_networks_of_couplings_are_told_too():
+    x = jnp.array([0.3, -1.0, 0.5])
+    mlp = lambda shape, **options: MLP(1, (4,), shape, rngs=nnx.Rngs(0), **options)
+    told = bij.coupling_layer(mlp(2), bij.ShiftScale(), split=1)
+    known = bij.coupling_layer(mlp(2, num_outputs=2), bij.ShiftScale(), split=1)
+    own = bij.coupling_layer(mlp((2, 2)), bij.ShiftScale(), split=1)  # has the axis already
+    for layer in (known, own):
+        y, _ = layer.forward_and_log_det(x)
+        assert y.shape == told.forward_and_log_det(x)[0].shape
+    np.testing.assert_array_equal(told.forward_and_log_det(x)[0], known.forward_and_log_det(x)[0])
+
+
 def test_bad_networks_are_refused():
     for make in (bij.masked_autoregressive, bij.inverse_autoregressive):
         with pytest.raises(TypeError, match=r"needs an autoregressive network.*MADE; MLP is none"):
@@ -139,7 +174,7 @@ def test_bad_networks_are_refused():
             make(made(2), None)
     with pytest.raises(TypeError, match=r"coupling needs a transformer, .* ShiftScale\(\); MLP is"):
         bij.coupling_layer(jnp.sin, MLP(4, (3,), 2, rngs=nnx.Rngs(0)), split=2)
-    iaf = bij.inverse_autoregressive(made(3), bij.ShiftScale())
+    iaf = bij.inverse_autoregressive(Untold(made(3)), bij.ShiftScale())
     with pytest.raises(ValueError, match=r"ShiftScale 2 numbers .* \(4, 2\), got \(4, 3\)"):
         iaf.forward_and_log_det(jnp.ones(4))
     with pytest.raises(ValueError, match="num_units must be at least 1, got 0"):
