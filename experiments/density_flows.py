@@ -22,7 +22,7 @@ from flax import nnx
 from experiments import study
 from genmix import bijectors as bij
 from genmix import data, evaluation, objectives
-from genmix.data import Dataset, grey
+from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Dequantized, StandardNormal, transformed
 from genmix.nets import MADE, MLP, GlowNetwork, state
@@ -75,7 +75,7 @@ class Config(study.OnImages):
 
 def load(config: Config) -> Dataset:
     """Grey levels; where a set has no validation images, a tenth of the training images are."""
-    dataset = grey.load_grey(config.dataset, config.data_dir)
+    dataset = data.load(config.dataset, config.data_dir, pixels="levels")
     if not len(dataset.valid):
         train, valid = np.split(dataset.train, [len(dataset.train) * 9 // 10])
         dataset = dataset._replace(train=train, valid=valid)

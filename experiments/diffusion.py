@@ -18,7 +18,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import data, evaluation
-from genmix.data import grey, toy_2d
+from genmix.data import toy_2d
 from genmix.evaluation import pictures
 from genmix.families import DDIM, Denoiser, Diffusion, DiscreteDiffusion, Multiplied
 from genmix.families.diffusion import gaussian_kernel as kernel
@@ -130,7 +130,7 @@ def images(config: Config, name: str) -> study.Variant:
 
 @functools.lru_cache
 def load(config: Config, name: str) -> data.Dataset:
-    return data.thinned(grey.load_grey(name, config.data_dir), config.limit)
+    return data.thinned(data.load(name, config.data_dir, pixels="levels"), config.limit)
 
 
 def loss_of(config: Config) -> Any:

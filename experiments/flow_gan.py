@@ -20,7 +20,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import bijectors as bij
-from genmix import divergences, evaluation, objectives
+from genmix import data, divergences, evaluation, objectives
 from genmix.data import grey, toy_2d
 from genmix.evaluation import pictures, sample_quality
 from genmix.families import Flow, StandardNormal
@@ -86,7 +86,7 @@ def load(config: Config) -> Source:
         keys = jax.random.split(jax.random.key(0), 2 * NUM_POINTS)
         train, test = np.split(np.asarray(jax.vmap(toy_2d.eight_gaussians)(keys)), 2)
         return Source(train, test, None, (2,), None)
-    dataset = grey.load_grey(config.dataset, config.data_dir)
+    dataset = data.load(config.dataset, config.data_dir, pixels="levels")
     if dataset.train_labels is None or dataset.test_labels is None:
         raise ValueError(f"{dataset.name} has no labels for the classifier that judges samples.")
     vectors = lambda x: x.reshape(len(x), -1)

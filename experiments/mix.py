@@ -37,7 +37,7 @@ from experiments.grid import game
 from experiments.grid.config import Config
 from genmix import data, evaluation
 from genmix.capabilities import ExactDensity, Mean
-from genmix.data import Dataset, grey
+from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import LatentVariableModel
 from genmix.runs import command_line
@@ -48,12 +48,12 @@ EVENTS = 500  # over which the ELBO is taken apart
 def load(config: Config) -> Dataset:
     """Grey levels for the discretized logistic, what the set has for the others."""
     if config.decoder == "discretized-logistic":
-        if config.dataset in data.NAMES and config.dataset not in grey.NAMES:
+        if config.dataset in data.NAMES and config.dataset not in data.LEVELS:
             raise ValueError(
                 f"{config.dataset} has bits and no grey levels, which discretized-logistic is for: "
-                f"use another --decoder, or one of {', '.join(grey.NAMES)}."
+                f"use another --decoder, or one of {', '.join(data.LEVELS)}."
             )
-        return data.thinned(grey.load_grey(config.dataset, config.data_dir), config.limit)
+        return config.load("levels")
     dataset = config.load()
     if dataset.num_levels != 2 and config.decoder.startswith("bernoulli"):
         raise ValueError(

@@ -18,7 +18,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import data, evaluation, objectives
-from genmix.data import Dataset, grey
+from genmix.data import Dataset
 from genmix.densities.bernoulli import Bernoulli
 from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMixture
 from genmix.evaluation import pictures
@@ -62,17 +62,16 @@ class Config(study.OnImages):
             raise ValueError(f"masks are those of made, got {self.masks} without --network made.")
         if self.likelihood == "bernoulli" and self.dataset == "frey-faces":
             raise ValueError("frey-faces has grey levels only: use --likelihood logistic-mixture.")
-        if self.likelihood == "logistic-mixture" and self.dataset not in grey.NAMES:
+        if self.likelihood == "logistic-mixture" and self.dataset not in data.LEVELS:
             raise ValueError(
                 f"{self.dataset} has bits only: use --likelihood bernoulli, or one of "
-                f"{', '.join(grey.NAMES)}."
+                f"{', '.join(data.LEVELS)}."
             )
 
 
 def load(config: Config) -> Dataset:
     """Bits or grey levels, as the likelihood wants them."""
-    source = data.load if config.likelihood == "bernoulli" else grey.load_grey
-    return data.thinned(source(config.dataset, config.data_dir), config.limit)
+    return config.load(None if config.likelihood == "bernoulli" else "levels")
 
 
 def build(config: Config, dataset: Dataset, name: str) -> Autoregressive | MaskMixture:

@@ -17,7 +17,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import data, evaluation, objectives
-from genmix.data import Dataset, grey
+from genmix.data import Dataset
 from genmix.evaluation import latent_pictures, pictures
 from genmix.families import (
     Bernoulli,
@@ -75,12 +75,12 @@ def load(config: Config) -> Dataset:
                 "gives bits: use --decoder normal or discretized-logistic."
             )
         return dataset
-    if config.dataset in data.NAMES and config.dataset not in grey.NAMES:
+    if config.dataset in data.NAMES and config.dataset not in data.LEVELS:
         raise ValueError(
             f"{config.dataset} has bits and no grey levels, which a {config.decoder} decoder is "
-            f"for: use --decoder bernoulli, or one of {', '.join(grey.NAMES)}."
+            f"for: use --decoder bernoulli, or one of {', '.join(data.LEVELS)}."
         )
-    return data.thinned(grey.load_grey(config.dataset, config.data_dir), config.limit)
+    return config.load("levels")
 
 
 def transform(config: Config, dataset: Dataset) -> Callable[..., jax.Array] | None:

@@ -14,7 +14,7 @@ from flax import nnx
 
 from experiments import iwae, linear_vae
 from genmix import bounds, data, densities, objectives, processes, sharding
-from genmix.data import binarization, grey, idx, npz, packed
+from genmix.data import binarization, idx, npz, packed
 from genmix.evaluation import log_likelihood
 from genmix.evaluation.bits_per_dim import bits_per_dim, bits_per_dim_logit
 from genmix.families import (
@@ -380,7 +380,7 @@ IN_PYTHON = {
         "4, 1, 9): it is not the training part of mnist.",
     ),
     "bits where grey levels are wanted": (
-        lambda tmp: grey.load_grey("caltech-silhouettes", tmp),
+        lambda tmp: data.load("caltech-silhouettes", tmp, pixels="levels"),
         "there are no grey levels of 'caltech-silhouettes'; there are of digits, mnist, "
         "fashion-mnist, frey-faces, and of tfds:NAME from TensorFlow Datasets.",
     ),

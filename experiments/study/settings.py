@@ -19,6 +19,7 @@ import tyro
 
 from genmix import data
 from genmix.data import Dataset
+from genmix.data.load import OWN
 from genmix.training import Plan
 
 
@@ -51,7 +52,7 @@ _DISTINCT = Rule(
 )
 Each = Annotated[tuple[_Item, ...], _DISTINCT, Rule(bool, "name at least one")]
 """One variant of the experiment for each value, which are different."""
-AnyDataset = Annotated[str, tyro.conf.arg(metavar="{" + ",".join(data.NAMES) + ",tfds:NAME}")]
+AnyDataset = Annotated[str, tyro.conf.arg(metavar="{" + ",".join((*data.NAMES, *OWN)) + "}")]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,15 +94,15 @@ class Images(Settings):
     """What an experiment on images lets its user choose, too."""
 
     dataset: AnyDataset = "digits"
-    """tfds:NAME is a set of TensorFlow Datasets, prepared beforehand (docs/data.md)."""
+    """Yours is images:FOLDER or npz:FILE; tfds:NAME is of TensorFlow Datasets (docs/data.md)."""
     data_dir: Path | None = None
     """Folder that holds mnist/, binarized_mnist/, ...; the digits need none."""
     limit: Count | None = None
     """Images to validate and to test on, at most, evenly spaced in their sets; all by default."""
 
-    def load(self) -> Dataset:
-        """The data set, bits if it has them."""
-        return data.thinned(data.load(self.dataset, self.data_dir), self.limit)
+    def load(self, pixels: data.Pixels | None = None) -> Dataset:
+        """The data set, bits if it has them and nothing else is asked for."""
+        return data.thinned(data.load(self.dataset, self.data_dir, pixels), self.limit)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from jax import Array
 
-from genmix.data.binarization import binarize
+from genmix.data.binarization import binarize, binarize_once
 
 
 class Dataset(NamedTuple):
@@ -17,7 +18,8 @@ class Dataset(NamedTuple):
       `binarization.binarize` redraws each time a batch is used; `valid` and `test` are binary and
       were drawn once from a fixed key, so that two runs are scored on the same images.
     - "static": all three are binary, as they were published.
-    - "none": all three are levels, whole numbers from 0 to `num_levels - 1`.
+    - "none": all three are levels, whole numbers from 0 to `num_levels - 1`; with `is_unit` these
+      levels divided by the highest, in [0, 1].
     """
 
     name: str
@@ -29,11 +31,40 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray | None
     num_levels: int  # 2 = binary, 256 = grey levels of one byte
     binarization: Literal["dynamic", "static", "none"]
+    is_unit: bool = False
 
     @property
     def transform(self) -> Callable[[Any, Any], Any] | None:
         """(key, batch) -> batch, how a batch of training images is made ready; None if it is."""
         return binarize if self.binarization == "dynamic" else None
+
+    def to_image(self, event: Array) -> Array:
+        """The event in [0, 1], for pictures and classifiers."""
+        return event if self.is_unit else event / (self.num_levels - 1)
+
+
+_VALID_SEED, _TEST_SEED = 1, 0  # of the draws that validation and test sets are scored on
+
+
+def in_bits(levels: Dataset) -> Dataset:
+    """Levels as probabilities of bits, drawn anew for each training batch; bits as they are."""
+    if levels.num_levels == 2:
+        return levels
+    unit = in_unit_interval(levels)
+    return unit._replace(
+        valid=binarize_once(unit.valid, _VALID_SEED),
+        test=binarize_once(unit.test, _TEST_SEED),
+        num_levels=2,
+        binarization="dynamic",
+        is_unit=False,
+    )
+
+
+def in_unit_interval(levels: Dataset) -> Dataset:
+    """Levels divided by the highest."""
+    top = np.float32(levels.num_levels - 1)
+    splits = {name: getattr(levels, name) / top for name in ("train", "valid", "test")}
+    return levels._replace(**splits, is_unit=True)
 
 
 def checked(dataset: Dataset) -> Dataset:

@@ -2,11 +2,9 @@
 
 import numpy as np
 
-from genmix.data.binarization import binarize_once
 from genmix.data.dataset import Dataset, checked
 
 _NUM_TRAIN = 1_437
-_TEST_SEED = 0
 
 
 def grey_digits() -> np.ndarray:
@@ -17,25 +15,25 @@ def grey_digits() -> np.ndarray:
     return _images_and_labels()[0]
 
 
-def load() -> Dataset:
-    """First 1,437 images to train on, last 360 to test on, none to validate; dynamic binarization.
+def load_levels() -> Dataset:
+    """Levels 0 to 16: the first 1,437 images to train on, the last 360 to test on.
 
     Source: Alpaydin & Kaynak (1998), "Optical Recognition of Handwritten Digits", UCI; the test
     part of that set, as `sklearn.datasets.load_digits` gives it.
     """
     images, labels = _images_and_labels()
-    test = binarize_once(images[_NUM_TRAIN:], _TEST_SEED)
+    levels = np.round(16 * images)
     return checked(
         Dataset(
             name="digits",
-            train=images[:_NUM_TRAIN],
-            valid=images[:0],
-            test=test,
+            train=levels[:_NUM_TRAIN],
+            valid=levels[:0],
+            test=levels[_NUM_TRAIN:],
             train_labels=labels[:_NUM_TRAIN],
             valid_labels=labels[:0],
             test_labels=labels[_NUM_TRAIN:],
-            num_levels=2,
-            binarization="dynamic",
+            num_levels=17,
+            binarization="none",
         )
     )
 

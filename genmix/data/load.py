@@ -1,8 +1,9 @@
-"""Data sets by name."""
+"""Data sets by name, as bits, as levels or in the unit interval."""
 
 import difflib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from genmix.data import (
     binarized_mnist,
@@ -10,38 +11,76 @@ from genmix.data import (
     digits,
     frey_faces,
     mnist,
+    own,
     tfds_source,
 )
-from genmix.data.dataset import Dataset
+from genmix.data.dataset import Dataset, in_bits, in_unit_interval
 
-_LOADERS: dict[str, Callable[[Path | None], Dataset]] = {
-    "digits": lambda data_dir: digits.load(),
-    "mnist": mnist.load,
-    "binarized-mnist": binarized_mnist.load,
-    "fashion-mnist": mnist.load_fashion,
-    "caltech-silhouettes": caltech_silhouettes.load,
+Pixels = Literal["bits", "levels", "unit"]
+_OF_LEVELS: dict[str, Callable[[Path | None], Dataset]] = {
+    "digits": lambda data_dir: digits.load_levels(),
+    "mnist": lambda data_dir: mnist.load_levels("mnist", data_dir),
+    "fashion-mnist": lambda data_dir: mnist.load_levels("fashion-mnist", data_dir),
     "frey-faces": frey_faces.load,
 }
-NAMES = tuple(_LOADERS)
+_OF_BITS: dict[str, Callable[[Path | None], Dataset]] = {
+    "binarized-mnist": binarized_mnist.load,
+    "caltech-silhouettes": caltech_silhouettes.load,
+}
+NAMES = (*_OF_LEVELS, *_OF_BITS)
+LEVELS = tuple(_OF_LEVELS)
+"""Names of the sets that have grey levels."""
+OWN = ("images:FOLDER", "npz:FILE", "tfds:NAME")
+"""What stands for sets without a name here."""
 
 
-def load(name: str, data_dir: str | Path | None = None) -> Dataset:
+def load(name: str, data_dir: str | Path | None = None, pixels: Pixels | None = None) -> Dataset:
     """The data set of a name in `NAMES`; the digits need no files, the others `data_dir`.
 
-    "tfds:NAME" is one of TensorFlow Datasets, as `tfds_source.load` gives it.
+    "images:FOLDER" are pictures of your own and "npz:FILE" arrays, as `genmix.data.own` reads them;
+    "tfds:NAME" is a set of TensorFlow Datasets, as `tfds_source` does.
+
+    Args:
+        pixels: "bits" are drawn with the levels as probabilities, anew for each training batch;
+            "levels" are whole numbers from 0 to num_levels - 1; "unit" are levels in [0, 1]. By
+            default bits, but levels of the Frey faces and of colours.
 
     Raises:
-        ValueError: if there is no set of that name, it needs files and no `data_dir` was given, or
-            a file is damaged.
+        ValueError: if there is no set of that name, it has no levels and they are asked for, it
+            needs files and no `data_dir` was given, or a file is damaged.
         FileNotFoundError: if a file is not there; the error says where it was expected.
     """
-    if name.startswith("tfds:"):
-        return tfds_source.load(name.removeprefix("tfds:"), data_dir)
-    if name not in _LOADERS:
+    if pixels not in (None, "bits", "levels", "unit"):
+        raise ValueError(f"pixels must be bits, levels or unit, got {pixels!r}.")
+    found = _stored(name, None if data_dir is None else Path(data_dir))
+    if pixels is None:
+        is_grey = found.train.shape[-1] == 1 and name != "frey-faces"
+        pixels = "bits" if is_grey else "levels"
+    if pixels == "bits":
+        return in_bits(found)
+    if found.num_levels == 2:
+        raise ValueError(
+            f"{name} has bits, and pixels={pixels!r} are of grey levels: take pixels='bits', or "
+            f"one of {', '.join(LEVELS)}."
+        )
+    return in_unit_interval(found) if pixels == "unit" else found
+
+
+def _stored(name: str, data_dir: Path | None) -> Dataset:
+    """Levels, or bits where there are no others."""
+    kind, colon, rest = name.partition(":")
+    if colon and kind == "tfds":
+        return tfds_source.load_levels(rest, data_dir)
+    if colon and kind == "images":
+        return own.load_folder(rest)
+    if colon and kind == "npz":
+        return own.load_archive(rest)
+    loaders = _OF_LEVELS | _OF_BITS
+    if name not in loaders:
         close = difflib.get_close_matches(name, NAMES, n=1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         raise ValueError(
-            f"there is no data set {name!r}{hint}; there are {', '.join(NAMES)}, and tfds:NAME "
-            "for those of TensorFlow Datasets."
+            f"there is no data set {name!r}{hint}; there are {', '.join(NAMES)}, and "
+            f"{', '.join(OWN)}."
         )
-    return _LOADERS[name](None if data_dir is None else Path(data_dir))
+    return loaders[name](data_dir)

@@ -10,28 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from genmix.data import idx, locate
-from genmix.data.binarization import binarize_once
 from genmix.data.dataset import Dataset, checked
 
 _NUM_VALID = 400
-_VALID_SEED, _TEST_SEED = 1, 0
 _FOLDERS = {"mnist": "mnist", "fashion-mnist": "fashion_mnist"}
 # Sets in this form have the same file names and sizes, so only the contents tell them apart.
 _FIRST_LABELS = {"mnist": (5, 0, 4, 1, 9), "fashion-mnist": (9, 0, 0, 3, 0)}
 
 
-def load(data_dir: Path | None) -> Dataset:
-    """MNIST, 28x28. Source: LeCun, Bottou, Bengio & Haffner (1998), Proceedings of the IEEE."""
-    return _binarized(load_grey("mnist", data_dir))
+def load_levels(name: str, data_dir: Path | None) -> Dataset:
+    """MNIST or Fashion-MNIST, 28x28, as levels 0 .. 255.
 
-
-def load_fashion(data_dir: Path | None) -> Dataset:
-    """Fashion-MNIST, 28x28. Source: Xiao, Rasul & Vollgraf (2017), arXiv:1708.07747."""
-    return _binarized(load_grey("fashion-mnist", data_dir))
-
-
-def load_grey(name: str, data_dir: Path | None) -> Dataset:
-    """The set as levels 0 .. 255, in the same splits.
+    Source: LeCun, Bottou, Bengio & Haffner (1998), Proceedings of the IEEE; Xiao, Rasul & Vollgraf
+    (2017), arXiv:1708.07747.
 
     Raises:
         ValueError: if a file is damaged or of another set, or two of them do not belong together.
@@ -60,17 +51,6 @@ def load_grey(name: str, data_dir: Path | None) -> Dataset:
             num_levels=256,
             binarization="none",
         )
-    )
-
-
-def _binarized(levels: Dataset) -> Dataset:
-    white = np.float32(255)
-    return levels._replace(
-        train=levels.train / white,
-        valid=binarize_once(levels.valid / white, _VALID_SEED),
-        test=binarize_once(levels.test / white, _TEST_SEED),
-        num_levels=2,
-        binarization="dynamic",
     )
 
 

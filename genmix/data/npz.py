@@ -56,6 +56,20 @@ def read(
             raise ValueError(f"{path} is a damaged NPZ archive: {error}.") from error
 
 
+def names(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Names of the arrays in an NPZ archive.
+
+    Raises:
+        ValueError: if the archive is damaged.
+        OSError: if there is no such file, or it cannot be read.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(name.removesuffix(".npy") for name in archive.namelist())
+    except _ZIP_ERRORS as error:
+        raise ValueError(f"{path} is a damaged NPZ archive: {error}.") from error
+
+
 def _find_member(
     path: Path, archive: zipfile.ZipFile, name: str, archive_size: int
 ) -> zipfile.ZipInfo:

@@ -12,12 +12,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from genmix.data.binarization import binarize_once
 from genmix.data.dataset import Dataset, checked
 
 _MAX_BYTES = 8 * 2**30  # of images as float32; a set beyond it is one to stream
 _CHUNK = 1000  # examples read at once
-_VALID_SEED, _TEST_SEED = 1, 0
 
 
 class Source:
@@ -58,35 +56,14 @@ def open_source(name: str, split: str, data_dir: str | Path | None = None) -> So
     return Source(_split(_builder(name, data_dir), name, split))
 
 
-def load(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """A whole set of images in memory: grey ones binarized dynamically, others as they are.
+def load_levels(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """A whole set of images in memory as levels 0 .. 255 ("static" if they are all 0 or 1).
 
-    Colour images are levels, as `load_grey` gives them; images of zeros and ones are binary.
     Validation images are those of the split "validation", none where there is no such split.
 
     Raises:
         ValueError: as `open_source`; or if it has not just one image of one size an example, has no
             "train" or "test" split, or is larger than 8 GiB.
-        FileNotFoundError: if the set is not there; the error says how to prepare it.
-    """
-    levels = load_grey(name, data_dir)
-    if levels.num_levels == 2 or levels.train.shape[-1] != 1:
-        return levels
-    white = np.float32(255)
-    return levels._replace(
-        train=levels.train / white,
-        valid=binarize_once(levels.valid / white, _VALID_SEED),
-        test=binarize_once(levels.test / white, _TEST_SEED),
-        num_levels=2,
-        binarization="dynamic",
-    )
-
-
-def load_grey(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """A whole set of images in memory as levels 0 .. 255 ("static" if they are all 0 or 1).
-
-    Raises:
-        ValueError: as `load`.
         FileNotFoundError: if the set is not there; the error says how to prepare it.
     """
     builder = _builder(name, data_dir)

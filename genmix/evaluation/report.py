@@ -109,7 +109,7 @@ def report(
         classifier: of this data set, which judges samples; without it none are judged.
         num_particles: of importance sampling, where the density is not exact.
         num_samples: drawn to be judged.
-        to_image: event -> image in [0, 1]; by default a division by the largest level.
+        to_image: event -> image in [0, 1]; by default the data set's own.
         seconds_to_train: if it is to stand beside the others.
 
     Raises:
@@ -120,10 +120,8 @@ def report(
             "num_particles must be at least 1 and num_samples at least 4, got "
             f"{num_particles} and {num_samples}."
         )
-    scaled = lambda x: x / (dataset.num_levels - 1)
-    question = _Question(
-        key, part, dataset, classifier, num_particles, num_samples, to_image or scaled
-    )
+    to_image = to_image or dataset.to_image
+    question = _Question(key, part, dataset, classifier, num_particles, num_samples, to_image)
     figures: Figures = {}
     blanks: dict[str, str] = {}
     for (names, answer), own in zip(

@@ -1,5 +1,6 @@
 """Files of images and of labels that are each sound, but not of one part of one set."""
 
+import functools
 import gzip
 import struct
 from typing import Any
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from genmix import data
-from genmix.data import digits, frey_faces, grey, packed
+from genmix.data import frey_faces, packed
 from genmix.data.dataset import checked
 
 FIRST = {"mnist": (5, 0, 4, 1, 9), "fashion-mnist": (9, 0, 0, 3, 0)}
@@ -43,7 +44,7 @@ def written(folder, parts, *, zipped=()):
 
 
 @pytest.mark.parametrize("name", FIRST)
-@pytest.mark.parametrize("load", [data.load, grey.load_grey])
+@pytest.mark.parametrize("load", [data.load, functools.partial(data.load, pixels="levels")])
 def test_files_of_one_set_are_read_with_their_labels(tmp_path, name, load):
     parts = files(name)
     loaded = load(name, written(tmp_path, parts, zipped=["t10k-images-idx3"]))
@@ -54,7 +55,7 @@ def test_files_of_one_set_are_read_with_their_labels(tmp_path, name, load):
     np.testing.assert_allclose(loaded.train[:, 0, 0, 0] * white, np.arange(30), rtol=1e-6)
 
 
-@pytest.mark.parametrize("load", [data.load, grey.load_grey])
+@pytest.mark.parametrize("load", [data.load, functools.partial(data.load, pixels="levels")])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -102,7 +103,7 @@ def test_a_test_part_that_is_the_training_part_is_refused(tmp_path):
 
 
 def test_every_reader_hands_out_splits_that_fit():
-    loaded = digits.load()
+    loaded = data.load("digits")
     assert loaded.train_labels is not None
     assert loaded.test_labels is not None
     for change, message in (

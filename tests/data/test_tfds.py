@@ -127,7 +127,7 @@ def test_grey_images_are_binarized_dynamically(folder):
 
 def test_grey_levels_are_as_stored(folder, monkeypatch):
     monkeypatch.setattr(tfds_source, "_CHUNK", 7)
-    dataset = tfds_source.load_grey("toy", folder)
+    dataset = tfds_source.load_levels("toy", folder)
     assert (dataset.num_levels, dataset.binarization) == (256, "none")
     for found, split in zip(dataset[1:4], SIZES, strict=True):
         np.testing.assert_array_equal(found, grey_images(split))

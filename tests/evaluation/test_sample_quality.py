@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genmix.data import grey
+from genmix import data
 from genmix.evaluation import classifier as classifiers
 from genmix.evaluation import sample_quality
 from genmix.evaluation.classifier import Classifier
@@ -99,7 +99,7 @@ def test_conditions_are_gone_through_again_and_again():
 @pytest.mark.slow
 def test_a_classifier_of_digits_and_what_it_sees(tmp_path):
     """It knows nine of ten test digits; test images score far better than noise."""
-    digits = grey.load_grey("digits")
+    digits = data.load("digits", pixels="levels")
     train, test = (np.asarray(x) / 16 for x in (digits.train, digits.test))
     assert digits.train_labels is not None
     assert digits.test_labels is not None

@@ -21,7 +21,6 @@ from experiments.grid import config as grid
 from experiments.grid import game, parts
 from experiments.study.estimators import Estimator, Objective
 from genmix import data, families, training
-from genmix.data import grey
 from genmix.families import weigh
 from genmix.runs import command_line
 
@@ -63,7 +62,7 @@ FIRST = [
 """With the run and the expression below, every choice but a radial posterior."""
 FIELDS = ("prior", "posterior", "sylvester", "decoder", "objective", "estimator")
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-DATASETS = {"grey": grey.load_grey("digits"), "bits": data.load("digits")}
+DATASETS = {"grey": data.load("digits", pixels="levels"), "bits": data.load("digits")}
 
 
 def dataset(choice):

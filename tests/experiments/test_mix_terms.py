@@ -13,7 +13,6 @@ from experiments.grid import config as grid
 from experiments.grid import game
 from experiments.study import estimators
 from genmix import data
-from genmix.data import grey
 from genmix.nets import state
 from genmix.training import Game, compile_rounds, start
 
@@ -35,7 +34,7 @@ CHOICES: dict[str, Any] = {
     "k_critic": (None, 2),
 }
 QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
-DATASETS = {"grey": grey.load_grey("digits"), "bits": data.load("digits")}
+DATASETS = {"grey": data.load("digits", pixels="levels"), "bits": data.load("digits")}
 
 
 def dataset(choice):

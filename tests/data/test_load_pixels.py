@@ -1,15 +1,16 @@
 """Grey levels: the images that the binary sets were drawn from, in the same splits."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
 from genmix import data
-from genmix.data.grey import load_grey, load_images
+from genmix.data.grey import load_images
 
 
 def test_digits_are_whole_levels_in_the_splits_of_the_binary_set():
-    levels, binary = load_grey("digits"), data.load("digits")
+    levels, binary = data.load("digits", pixels="levels"), data.load("digits")
     np.testing.assert_array_equal(levels.train / 16, binary.train)
     published, labels = load_digits(return_X_y=True)
     np.testing.assert_array_equal(levels.test.reshape(360, 64), published[1437:])
@@ -25,7 +26,7 @@ def test_digits_are_whole_levels_in_the_splits_of_the_binary_set():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 def test_mnist_levels(data_dir, name):
-    levels, binary = load_grey(name, data_dir), data.load(name, data_dir)
+    levels, binary = data.load(name, data_dir, "levels"), data.load(name, data_dir)
     np.testing.assert_array_equal(levels.train / np.float32(255), binary.train)
     for split in ("valid", "test"):
         grey, bits = getattr(levels, split), getattr(binary, split)
@@ -37,16 +38,31 @@ def test_mnist_levels(data_dir, name):
 
 
 def test_frey_faces_are_grey_already(data_dir):
-    levels = load_grey("frey-faces", data_dir)
+    levels = data.load("frey-faces", data_dir, "levels")
     assert levels.num_levels == 256
     np.testing.assert_array_equal(levels.test, data.load("frey-faces", data_dir).test)
 
 
-def test_what_has_no_grey_levels_is_refused():
-    with pytest.raises(ValueError, match="no grey levels of 'binarized-mnist'; there are of digi"):
-        load_grey("binarized-mnist")
+def test_the_unit_interval_is_levels_over_the_highest():
+    levels, unit = (data.load("digits", pixels=pixels) for pixels in ("levels", "unit"))
+    np.testing.assert_array_equal(unit.test, levels.test / 16)
+    assert (unit.num_levels, unit.is_unit) == (17, True)
+    np.testing.assert_array_equal(
+        unit.to_image(jnp.asarray(unit.test)), levels.to_image(jnp.asarray(levels.test))
+    )
+    bits = data.load("digits")
+    np.testing.assert_array_equal(data.in_bits(levels).test, bits.test)
+    np.testing.assert_array_equal(bits.to_image(jnp.asarray(bits.test)), bits.test)
+
+
+def test_what_has_no_grey_levels_is_refused(data_dir):
+    for pixels in ("levels", "unit"):
+        with pytest.raises(ValueError, match=f"has bits, and pixels='{pixels}' are of grey levels"):
+            data.load("caltech-silhouettes", data_dir, pixels)
     with pytest.raises(ValueError, match="pass the folder that holds mnist/ as data_dir"):
-        load_grey("mnist")
+        data.load("mnist", pixels="levels")
+    with pytest.raises(ValueError, match="pixels must be bits, levels or unit, got 'grey'"):
+        data.load("digits", pixels="grey")  # pyright: ignore[reportArgumentType]
 
 
 def test_images_are_limited_evenly():
