@@ -34,7 +34,7 @@ OWN = ("images:FOLDER", "npz:FILE", "tfds:NAME")
 """What stands for sets without a name here."""
 
 
-def load(name: str, data_dir: str | Path | None = None, pixels: Pixels | None = None) -> Dataset:
+def load(name: str, data_dir: str | Path | None = None, pixels: str | None = None) -> Dataset:
     """The data set of a name in `NAMES`; the digits need no files, the others `data_dir`.
 
     "images:FOLDER" are pictures of your own and "npz:FILE" arrays, as `genmix.data.own` reads them;

@@ -4,9 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 Table = Float[ArrayLike, "_ ..."]
 Labels = Int[ArrayLike, " _"]
@@ -31,6 +28,11 @@ def probe(train: Table, train_labels: Labels, test: Table, test_labels: Labels) 
 
     Source: Alain & Bengio (2017), arXiv:1610.01644.
     """
+    # Imported here because scikit-learn takes a second to import.
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     rows = {"train": (train, train_labels), "test": (test, test_labels)}
     tables: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, (x, labels) in rows.items():

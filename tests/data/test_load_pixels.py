@@ -62,7 +62,7 @@ def test_what_has_no_grey_levels_is_refused(data_dir):
     with pytest.raises(ValueError, match="pass the folder that holds mnist/ as data_dir"):
         data.load("mnist", pixels="levels")
     with pytest.raises(ValueError, match="pixels must be bits, levels or unit, got 'grey'"):
-        data.load("digits", pixels="grey")  # pyright: ignore[reportArgumentType]
+        data.load("digits", pixels="grey")
 
 
 def test_images_are_limited_evenly():
