@@ -68,7 +68,7 @@ def error(
 def of_nearest(
     x: Float[ArrayLike, "n ..."],
     samples: Float[ArrayLike, "m ..."],
-    clusters: Int[ArrayLike, " m"],
+    clusters: Int[ArrayLike, " _"],
     *,
     num_neighbours: int = 25,
 ) -> Int[np.ndarray, " n"]:
