@@ -64,8 +64,8 @@ def independent_histogram(
 
 
 def markov_bernoulli(
-    train: Sequence[Float[np.ndarray, "_ entries"]],
-    x: Sequence[Float[np.ndarray, "_ entries"]],
+    train: Sequence[Float[np.ndarray, "_ _"]],
+    x: Sequence[Float[np.ndarray, "_ _"]],
 ) -> Float[np.ndarray, " m"]:
     """Log p(x) in nats of each sequence of bits, every entry a Markov chain of its own.
 
