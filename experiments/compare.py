@@ -20,27 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import study
+from experiments.families import hybrids, shown
 from experiments.families.candidates import CANDIDATES, Candidate
-from experiments.grid import config as grid
-from experiments.grid import game
+from experiments.families.hybrids import HYBRIDS
+from experiments.families.shown import REAL, Trained
 from genmix import evaluation
 from genmix.data import Dataset
-from genmix.evaluation import classifier, pictures, sample_quality
+from genmix.evaluation import classifier, sample_quality
 from genmix.runs import command_line
 
-HYBRIDS = {
-    "VAE": "",
-    "IWAE, k = 5": "objective=iwae:5",
-    "VAE, two layers": "prior=hierarchical",
-    "VAE, MAF prior": "prior=maf",
-    "VAE, IAF posterior": "posterior=iaf",
-    "VAE, MAF and IAF": "prior=maf posterior=iaf",
-    "PixelVAE": "decoder=pixelcnn width=16",
-    "VAE + critic": "adversarial=data weight=2",
-}
-"""Settings of experiments.mix beside its defaults."""
 MODELS = (*CANDIDATES, *HYBRIDS)
-REAL = "training images"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,44 +62,13 @@ class Config(study.OnImages):
         if self.samples < 4:  # for 3 neighbours
             raise ValueError(f"samples must be at least 4, got {self.samples}.")
         for text in self.add:
-            mixed(self, text)
-
-
-def mixed(config: Config, text: str) -> grid.Config:
-    """The settings of experiments.mix that an expression names.
-
-    Raises:
-        ValueError: if there are none of that name, or their values do not go together.
-    """
-    options: dict[str, Any] = {}
-    for word in text.split():
-        name, _, value = word.partition("=")
-        if name == "objective" and ":" in value:
-            value, _, k = value.partition(":")
-            options["k"] = int(k)
-        known = {field.name: field for field in dataclasses.fields(grid.Config)}
-        if name not in known or not value:
-            raise ValueError(f'"{word}" is no setting=value of experiments.mix, in "{text}".')
-        options[name] = number(value)
-    shared = ("seed", "steps", "batch_size", "learning_rate", "hidden", "latent", "dataset")
-    return grid.Config(**({name: getattr(config, name) for name in shared} | options))
-
-
-def number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+            hybrids.settings(self, text)
 
 
 def candidate(config: Config, dataset: Dataset, name: str) -> Candidate:
     if name in CANDIDATES:
         return CANDIDATES[name](config, dataset)
-    settings = mixed(config, HYBRIDS.get(name, name))
-    build = lambda: game.start(settings, dataset)
-    return Candidate(build, game.players(settings), game.model_of)
+    return hybrids.candidate(config, dataset, HYBRIDS.get(name, name))
 
 
 def binarized(config: Config, dataset: Dataset) -> np.ndarray:
@@ -176,51 +134,6 @@ def real(config: Config, dataset: Dataset, judge: classifier.Classifier) -> dict
     }
 
 
-def draw(config: Config, dataset: Dataset, out: Path, found: Sequence[study.Result]) -> None:
-    """samples.png, a row for each model; likelihood_and_samples.png, a point for each."""
-    shape = dataset.test.shape[1:]
-    sheet = {"test images": dataset.test[:: max(len(dataset.test) // 12, 1)][:12]}
-    points = {}
-    for result in found:
-        if result.name == REAL:
-            continue
-        part = candidate(config, dataset, result.name).part(result.model)
-        to_image = lambda x: x.reshape(shape).astype(jnp.float32)
-        sheet[result.name] = np.asarray(
-            sample_quality.sampler(part, to_image)(jax.random.split(config.key, 12))
-        )
-        (row,) = result.figures
-        if row["NLL"] is not None:
-            points[result.name] = row["NLL"], row["Fréchet"]
-    pictures.save_sheet(out / "samples.png", sheet)
-    pictures.save_named_points(
-        out / "likelihood_and_samples.png",
-        points,
-        x_label="NLL of test images, in nats (of some an upper bound)",
-        y_label="Fréchet distance of samples from test images",
-    )
-
-
-LIKELIHOODS: dict[str, study.Column] = {
-    "model": "{model}",
-    "NLL": "{nll_text}",
-    "KL": "{rate:.1f}",
-    "I(x; z)": "{information:.1f}",
-    "active": "{active units:.0f}",
-    "probe": "{linear probe:.0%}",
-    "training": "{seconds to train:.0f} s",
-}
-SAMPLES: dict[str, study.Column] = {
-    "model": "{model}",
-    "Fréchet": "{Fréchet:.1f}",
-    "±": "{Fréchet error:.1f}",
-    "MODE": "{MODE score:.2f}",
-    "precision": "{precision:.2f}",
-    "coverage": "{coverage:.2f}",
-    "copying": "{copying:.2f}",
-}
-
-
 def experiment(config: Config) -> study.Study:
     dataset = config.load()
     labels, test_labels = dataset.train_labels, dataset.test_labels
@@ -237,25 +150,25 @@ def experiment(config: Config) -> study.Study:
             return real(config, dataset, judge(result.out))
         return report(config, dataset, judge(result.out), result)
 
+    def parts(found: Sequence[study.Result]) -> list[Trained]:
+        return [
+            Trained(it.name, candidate(config, dataset, it.name).part(it.model), it.figures[0])
+            for it in found
+            if it.name != REAL
+        ]
+
     def facts(out: Path) -> dict[str, Any]:
         accuracy = classifier.accuracy(judge(out), dataset.test, test_labels)
         return {"dataset": dataset.name, "accuracy": accuracy}
 
-    models = lambda rows: [row for row in rows if row["model"] != REAL]
-    tables = [
-        study.Table(
-            "{dataset}: nats per image, ≤ an upper bound; what latents hold", LIKELIHOODS, models
-        ),
-        study.Table("samples, as a classifier of accuracy {accuracy:.1%} sees them", SAMPLES),
-    ]
     return study.Study(
         variants=[
             study.Computation(name=REAL, row={"model": REAL}, compute=lambda out: None),
             *(variant(config, dataset, name) for name in (*config.model, *config.add)),
         ],
         measure=measure,
-        draw=lambda out, found: draw(config, dataset, out, found),
-        tables=tables,
+        draw=lambda out, found: shown.draw(out, dataset.test, parts(found)),
+        tables=shown.TABLES,
         facts=facts,
         units="nats per image; seconds",
     )

@@ -3,6 +3,7 @@ import json
 import pytest
 
 from experiments import compare
+from experiments.families import shown
 
 
 def test_rows_of_every_kind_and_one_of_ones_own(tmp_path, capsys):
@@ -12,7 +13,7 @@ def test_rows_of_every_kind_and_one_of_ones_own(tmp_path, capsys):
         steps=2, batch_size=4, hidden=4, latent=2, particles=2, samples=8, limit=12, out=tmp_path,
     )  # fmt: skip
     real, flow, gan, own = compare.main(config)
-    assert real["model"] == compare.REAL
+    assert real["model"] == shown.REAL
     assert real["coverage"] > 0.8
     assert flow["nll_text"].startswith("≤")
     assert gan["NLL"] is None
