@@ -1,6 +1,6 @@
 """The game: players move in turn, round after round; one loop trains everything."""
 
-from genmix.training import layerwise
+from genmix.training import feed, layerwise, rounds
 from genmix.training.by_path import by_path
 from genmix.training.fit import Fit, fit
 from genmix.training.game import Game
@@ -22,8 +22,10 @@ __all__ = [
     "averaged_model",
     "by_path",
     "compile_rounds",
+    "feed",
     "fit",
     "fit_stages",
     "layerwise",
+    "rounds",
     "start",
 ]
