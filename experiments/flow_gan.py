@@ -21,16 +21,16 @@ from flax import nnx
 from experiments import study
 from genmix import bijectors as bij
 from genmix import data, divergences, evaluation, objectives
-from genmix.data import grey, toy_2d
+from genmix.data import grey, mixtures, toy_2d
 from genmix.evaluation import pictures, sample_quality
 from genmix.families import Flow, StandardNormal
 from genmix.nets import MLP
-from genmix.objectives import Term
 from genmix.runs import command_line
 from genmix.training import Game, Player
 
 MARGIN = 0.05  # of the logit map
 NUM_POINTS = 10_000
+LOSSES = divergences.gan.wasserstein
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,8 @@ class Config(study.Training):
     steps: study.Count = 3000
     learning_rate: study.Positive = 5e-4
     """Of both players at the start; it falls to zero along a cosine."""
-    samples: study.Count = 2000
-    """Drawn for the table, at least 4 of images."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.dataset != "eight-gaussians" and self.samples < 4:  # for 3 neighbours
-            raise ValueError(f"samples must be at least 4, got {self.samples}.")
+    samples: study.Judged = 2000
+    """Drawn for the table."""
 
 
 class Source(NamedTuple):
@@ -65,34 +60,30 @@ class Source(NamedTuple):
 
     train: np.ndarray
     test: np.ndarray
-    num_levels: int | None  # none for points
-    shape: tuple[int, ...]
-    labels: tuple[np.ndarray, np.ndarray] | None
+    levels: int = 0  # none of points
+    images: grey.Images | None = None  # in [0, 1], for a classifier
 
     def noisy(self, key: jax.Array, x: jax.Array) -> jax.Array:
         """Levels with uniform noise in [0, 1]; points as they are."""
-        if self.num_levels is None:
-            return x
-        return (x + jax.random.uniform(key, x.shape)) / self.num_levels
+        return (x + jax.random.uniform(key, x.shape)) / self.levels if self.levels else x
 
-    def images(self, labels: tuple[np.ndarray, np.ndarray]) -> grey.Images:
-        """In [0, 1], for a classifier."""
-        shown = lambda x: x.reshape(-1, *self.shape) / ((self.num_levels or 2) - 1)
-        return grey.Images(shown(self.train), shown(self.test), labels)
+    def to_image(self, x: jax.Array) -> jax.Array:
+        """The level that a noisy one lies in, in [0, 1]; a point as it is."""
+        if self.images is None:
+            return x
+        image = jnp.clip(jnp.floor(x * self.levels), 0, self.levels - 1) / (self.levels - 1)
+        return image.reshape(*x.shape[:-1], *self.images.test.shape[1:])
 
 
 def load(config: Config) -> Source:
     if config.dataset == "eight-gaussians":
         keys = jax.random.split(jax.random.key(0), 2 * NUM_POINTS)
         train, test = np.split(np.asarray(jax.vmap(toy_2d.eight_gaussians)(keys)), 2)
-        return Source(train, test, None, (2,), None)
-    dataset = data.load(config.dataset, config.data_dir, pixels="levels")
-    if dataset.train_labels is None or dataset.test_labels is None:
-        raise ValueError(f"{dataset.name} has no labels for the classifier that judges samples.")
-    vectors = lambda x: x.reshape(len(x), -1)
-    labels = (dataset.train_labels, dataset.test_labels)
-    shape = dataset.train.shape[1:]
-    return Source(vectors(dataset.train), vectors(dataset.test), dataset.num_levels, shape, labels)
+        return Source(train, test)
+    dataset = data.load(config.dataset, config.data_dir, "levels")
+    images = grey.load_images(config.dataset, config.data_dir)
+    train, test = (x.reshape(len(x), -1) for x in (dataset.train, dataset.test))
+    return Source(train, test, dataset.num_levels, images)
 
 
 def build(config: Config, source: Source) -> Game:
@@ -100,58 +91,47 @@ def build(config: Config, source: Source) -> Game:
 
     Without an adversarial term the critic stays as it is.
     """
-    rngs, dim = nnx.Rngs(config.seed), source.train.shape[1]
-    hidden = config.hidden or (256 if dim > 100 else 64)
+    relu: dict[str, Any] = {"activation": jax.nn.relu, "rngs": nnx.Rngs(config.seed)}
+    dim = source.train.shape[1]
+    hidden = config.hidden or study.by_size((dim,), 64, 256)
     transformer = bij.Shift() if config.flow == "nice" else bij.ShiftScale()
     order = np.random.default_rng(0).permutation(dim).tolist() if dim > 2 else [1, 0]
 
     def layer() -> Any:
-        network = MLP(
-            dim // 2,
-            (hidden, hidden),
-            dim - dim // 2,
-            num_outputs=transformer.num_parameters,
-            activation=jax.nn.relu,
-            rngs=rngs,
-        )
+        outputs = transformer.num_parameters
+        network = MLP(dim // 2, (hidden, hidden), dim - dim // 2, num_outputs=outputs, **relu)
         network.out.kernel[...] = 0.1 * network.out.kernel[...]  # a flow near the identity
         coupling = bij.coupling_layer(network, transformer, split=dim // 2)
         return bij.chain([coupling, bij.Permutation(order)])
 
     parts = [bij.repeated([layer() for _ in range(config.layers)]), bij.ActNorm(dim)]
-    if source.num_levels is not None:
+    if source.levels:
         parts.append(bij.Sigmoid(margin=MARGIN))
     first = source.noisy(jax.random.key(1), jnp.asarray(source.train[:1000], jnp.float32))
     flow = Flow(StandardNormal(dim), bij.initialize(bij.chain(parts), first))
     widths = (4 * hidden, 4 * hidden)
-    return Game(flow=flow, critic=MLP(dim, widths, 1, activation=jax.nn.relu, rngs=rngs))
-
-
-def likelihood() -> Term:
-    """Minus the mean log-likelihood, in nats."""
-    return objectives.elbo(name="log_prob").of("flow")
+    return Game(flow=flow, critic=MLP(dim, widths, 1, **relu))
 
 
 def players(config: Config, weight: float | None, *, has_critic: bool) -> list[Player]:
     """Of the hybrid; of the pure game without a weight; of maximum likelihood without a critic."""
     adam = lambda steps: optax.chain(
-        optax.clip_by_global_norm(100.0),
-        optax.adam(optax.cosine_decay_schedule(config.learning_rate, steps), b1=0.5, b2=0.9),
+        optax.clip_by_global_norm(100.0), optax.adam(config.falling(steps), b1=0.5, b2=0.9)
     )
-    w1, data = divergences.gan.wasserstein, objectives.data
+    likelihood = objectives.elbo(name="log_prob")  # minus its mean, in nats
     if not has_critic:
-        return [Player(name="flow", loss=likelihood(), optimizer=adam(config.steps))]
-    loss = objectives.generator(data, w1).of("flow")
+        return [Player(name="flow", loss=likelihood.of("flow"), optimizer=adam(config.steps))]
+    loss = objectives.generator(objectives.data, LOSSES)
     if weight is not None:
-        loss = loss + weight * likelihood()
-    judged = objectives.critic(data, w1) + 10.0 * objectives.wgan_gp(data)
+        loss += weight * likelihood
+    judged = objectives.critic(objectives.data, LOSSES) + 10.0 * objectives.wgan_gp(objectives.data)
     critic = Player(
         name="critic",
         loss=judged.of("flow"),
         optimizer=adam(config.steps * config.critic_steps),
         steps=config.critic_steps,
     )
-    return [critic, Player(name="flow", loss=loss, optimizer=adam(config.steps))]
+    return [critic, Player(name="flow", loss=loss.of("flow"), optimizer=adam(config.steps))]
 
 
 @jax.jit
@@ -171,55 +151,37 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures on test data, in nats an event where they have a unit."""
     nll_key, jacobian_key, sample_key = jax.random.split(config.key, 3)
-    dim = source.train.shape[1]
     x = source.noisy(jax.random.key(0), jnp.asarray(source.test, jnp.float32))
     with np.errstate(over="ignore", invalid="ignore"):  # without a likelihood term it may be huge
         likelihood = evaluation.log_likelihood(nll_key, flow, x, num_particles=1)
         log_px = likelihood.log_px.astype(np.float64)
-        error = float(np.std(log_px, ddof=1) / math.sqrt(len(log_px)))
+        mean, error = float(np.mean(log_px)), np.std(log_px, ddof=1) / math.sqrt(len(log_px))
     figures = {
-        "nll": float(-np.mean(log_px)),
-        "nll_standard_error": error,
+        "nll": -mean,
+        "nll_standard_error": float(error),
         "log10_condition": float(log_condition(jacobian_key, flow)),
     }
-    if judge is None or source.num_levels is None:
-        angles = 2 * np.pi * np.arange(8) / 8
-        centres = 4 / math.sqrt(2) * np.stack([np.cos(angles), np.sin(angles)], axis=1)
-        samples = sample_quality.draw(sample_key, flow, config.samples, lambda x: x)
-        quality = sample_quality.modes(samples, centres, 0.5 / math.sqrt(2))
+    samples = sample_quality.draw(sample_key, flow, config.samples, source.to_image)
+    if judge is not None:
+        bits = evaluation.bits_per_dim_unit_interval(mean, x.shape[1], source.levels)
+        return figures | {"bits_per_dim": bits} | judge.quality(samples)
+    centres = math.sqrt(2) * mixtures.BY_NAME["eight-gaussians"].centres  # of radius 4 / sqrt(2)
+    return figures | sample_quality.modes(samples, centres, 0.5 / math.sqrt(2))._asdict()
+
+
+def draw(config: Config, source: Source, out: Path, found: Sequence[study.Result]) -> None:
+    """Samples of each flow; in the plane their histograms beside that of the data."""
+    sample = lambda flow, number: sample_quality.draw(
+        jax.random.key(config.seed + 1), flow, number, source.to_image
+    )
+    flows = {it.name: it.model.flow for it in found if it.history}
+    if source.levels:
+        for name, flow in flows.items():
+            pictures.save_samples(out / f"{name.replace(' ', '-')}.png", sample(flow, 100))
     else:
-        figures["bits_per_dim"] = evaluation.bits_per_dim_unit_interval(
-            float(np.mean(log_px)), dim, source.num_levels
-        )
-        real = np.asarray(source.test).reshape(-1, *source.shape) / (source.num_levels - 1)
-        quality = sample_quality.evaluate_samples(
-            sample_key,
-            flow,
-            real,
-            judge.classifier,
-            num_samples=config.samples,
-            to_image=lambda x: to_image(source, x),
-        )
-    return figures | quality._asdict()
-
-
-def to_image(source: Source, x: jax.Array) -> jax.Array:
-    """The level that a noisy one lies in, in [0, 1]."""
-    levels = source.num_levels or 2
-    image = jnp.clip(jnp.floor(x * levels), 0, levels - 1) / (levels - 1)
-    return image.reshape(*x.shape[:-1], *source.shape)
-
-
-def save_pictures(out: Path, source: Source, samples: dict[str, np.ndarray]) -> None:
-    if source.num_levels is not None:
-        for name, x in samples.items():
-            images = np.asarray(to_image(source, jnp.asarray(x[:100])))
-            pictures.save_samples(out / f"{name.replace(' ', '-')}.png", images)
-        return
-    square = [[-5.0, 5.0], [-5.0, 5.0]]
-    histogram = lambda x: np.histogram2d(x[:, 1], x[:, 0], bins=60, range=square)[0] ** 0.5
-    row = {name: histogram(x) for name, x in ({"data": source.test} | samples).items()}
-    pictures.save_fields(out / "samples.png", {"samples": row}, {"samples": (-5.0, 5.0, -5.0, 5.0)})
+        drawn = {name: sample(flow, NUM_POINTS) for name, flow in flows.items()}
+        rows = {"samples": {"data": source.test, **drawn}}
+        pictures.save_histograms(out / "samples.png", rows, reach=5.0)
 
 
 def table(config: Config, source: Source) -> study.Table:
@@ -229,22 +191,19 @@ def table(config: Config, source: Source) -> study.Table:
         return lambda row: huge(row) if name in row else ""
 
     shown: dict[str, study.Column] = {"trained by": "{model}", "NLL": cell("nll", ".2f")}
-    if source.num_levels is None:
-        shown |= {"cond.": cell("log10_condition", ".1f"), "modes": "{covered}"}
-        shown |= {"high quality": "{high_quality:.1%}"}
-    else:
-        shown |= {"bits/dim": cell("bits_per_dim", ".2f"), "cond.": cell("log10_condition", ".1f")}
-        shown |= {"MODE": "{mode_score:.2f}", "Fréchet": "{frechet:.2f}"}
-        shown |= {"precision": "{precision:.2f}", "recall": "{recall:.2f}"}
+    condition = cell("log10_condition", ".1f")
+    if source.levels:
+        shown |= {"bits/dim": cell("bits_per_dim", ".2f"), "cond.": condition, **study.QUALITY}
         shown |= {"classifier": "{classifier_accuracy:.1%}"}
+    else:
+        shown |= {"cond.": condition, "modes": "{covered}", "high quality": "{high_quality:.1%}"}
     title = f"{config.dataset}, {config.flow}: NLL of {len(source.test)} test events in nats"
     return study.Table(title, shown | {"s": "{train_seconds:.0f}"})
 
 
 def experiment(config: Config) -> study.Study:
     source = load(config)
-    images = None if source.labels is None else source.images(source.labels)
-    judge = images and study.judge_of(config, images)
+    judge = source.images and study.judge_of(config, source.images)
     teams = {"MLE": players(config, None, has_critic=False)}
     teams["ADV"] = players(config, None, has_critic=True)
     for weight in config.likelihood_weight:
@@ -260,28 +219,19 @@ def experiment(config: Config) -> study.Study:
         )
         for name, team in teams.items()
     ]
-    if judge is not None:
-        row, train = {"model": "(training images)"}, lambda directory: judge(directory.parent)
-        variants.insert(0, study.Computation(name="classifier", row=row, compute=train))
+    if judge and source.images:
+        row, some = {"model": "(training images)"}, source.images.train[: config.samples]
+        variants.insert(0, study.judged_data("classifier", row, judge, some))
 
     def measure(result: study.Result) -> dict[str, Any]:
-        if images is not None and isinstance(result.model, study.Judge):
-            seen, accuracy = result.model
-            quality = sample_quality.of_images(seen, images.train[: config.samples], images.test)
-            return {"classifier_accuracy": accuracy, **quality._asdict()}
+        if not result.history:  # the data's own figures
+            return result.model
         return evaluate(config, source, result.model.flow, judge and judge(result.out))
-
-    def draw(out: Path, found: Sequence[study.Result]) -> None:
-        key, flows = jax.random.key(config.seed + 1), [r for r in found if r.history]
-        some = lambda flow: sample_quality.draw(
-            jax.random.clone(key), flow, NUM_POINTS, lambda x: x
-        )
-        save_pictures(out, source, {r.name: np.asarray(some(r.model.flow)) for r in flows})
 
     return study.Study(
         variants=variants,
         measure=measure,
-        draw=draw,
+        draw=lambda out, found: draw(config, source, out, found),
         tables=[table(config, source)],
         note="cond.: log10 of the condition number of the flow's Jacobian, median",
         facts={"samples": config.samples},

@@ -58,7 +58,7 @@ def test_images_pass_through_levels():
     x = source.noisy(jax.random.key(0), jnp.asarray(source.test[:5]))
     assert jnp.all((x >= 0) & (x < 1))
     expected = source.test[:5].reshape(5, 8, 8, 1) / 16
-    np.testing.assert_allclose(flow_gan.to_image(source, x), expected, atol=1e-6)
+    np.testing.assert_allclose(source.to_image(x), expected, atol=1e-6)
 
 
 def test_a_batch_has_no_more_than_all_events(tmp_path):
