@@ -144,6 +144,7 @@ def evaluate(config: Config, source: games.Source, result: study.Result) -> dict
     samples = draw(config, source, result.model, config.samples)
     return {
         "data_accuracy": last(f"critic/{name}_accuracy"),
+        "data_coverage": last(f"critic/{name}_coverage"),
         "data_gradient_norm": last(f"generator/{name}_gradient_norm"),
         **source.quality(result.out, samples, given=config.given(source)),
     }
@@ -155,6 +156,8 @@ def tables(config: Config) -> list[study.Table]:
             "data": "{dataset}",
             "loss": "{loss}",
             **figures,
+            "critic's accuracy": "{data_accuracy:.2f}",
+            "coverage": "{data_coverage:.2f}",
             "training": "{train_seconds:.0f} s",
         }
         if config.conditional:

@@ -1,6 +1,5 @@
 """How much of the real events is among the fake ones: what a collapsed generator lacks."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -10,8 +9,8 @@ def coverage(
 ) -> Float[Array, ""]:
     """Share of real events with a fake one no further away than their k-th real neighbour.
 
-    Of two samples of one distribution it is `expected`, about 1 - 2^-k for as many of both; of one
-    fake event repeated it is near zero.
+    Neighbours at the same distance count as one. Of two samples of one distribution it is
+    `expected`, about 1 - 2^-k for as many of both; of one fake event repeated it is near zero.
 
     Raises:
         ValueError: if there are not more real events than neighbours.
@@ -24,7 +23,10 @@ def coverage(
             f"got {num_neighbours}."
         )
     among = _squared_distances(real, real) + jnp.diag(jnp.full(len(real), jnp.inf))
-    radius = -jax.lax.top_k(-among, num_neighbours)[0][:, -1]
+    for _ in range(num_neighbours - 1):  # a sort takes fifty times as long on CPU
+        closest = jnp.min(among, axis=1, keepdims=True)
+        among = jnp.where(among <= closest, jnp.inf, among)
+    radius = jnp.min(among, axis=1)
     nearest = jnp.min(_squared_distances(real, fake), axis=1)
     return jnp.mean((nearest <= radius).astype(real.dtype))
 

@@ -149,6 +149,38 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def save_panels(
+    path: str | Path,
+    panels: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    *,
+    x_label: str,
+) -> None:
+    """Draw curves {title: {label: (x, y)}}, a panel for each title, on the same axes.
+
+    The labels are those of the first panel.
+
+    Raises:
+        ValueError: if there are no panels.
+    """
+    from matplotlib.figure import Figure
+
+    if not panels:
+        raise ValueError("there is nothing to draw: panels is empty.")
+    figure = Figure(figsize=(2.6 * len(panels) + 2, 2.8), dpi=130, layout="constrained")
+    shared: Any = {"squeeze": False, "sharex": True, "sharey": True}
+    every_axes = np.ravel(figure.subplots(1, len(panels), **shared))
+    for axes, (title, curves) in zip(every_axes, panels.items(), strict=True):
+        for i, (label, (x, y)) in enumerate(curves.items()):
+            line: Any = ("-", "-", "-", "--")[i % 4]
+            axes.plot(x, y, line, label=label, color=_COLOURS[i % len(_COLOURS)], linewidth=1.3)
+        axes.set(title=title, xlabel=x_label)
+        axes.grid(alpha=0.3)
+    handles, _ = every_axes[0].get_legend_handles_labels()
+    place: Any = "outside right"  # matplotlib's types do not know it
+    figure.legend(handles=handles, loc=place, frameon=False)
+    _save_figure(path, figure)
+
+
 def save_log_panels(
     path: str | Path,
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],

@@ -33,6 +33,7 @@ TINY: dict[str, dict[str, Any]] = {
     "flows_2d": {"layers": (2,), "batch_size": 4, "points": 1000},
     "gan": {"batch_size": 4},
     "gradient_estimators": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "gan_1d": {"hidden": 4, "batch_size": 4},
     "gran": {"painting": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "gsn": {"hidden": 4, "batch_size": 4},
     "hvi": {"leapfrog": (0, 2), "hidden": 4, "latent": 2, "batch_size": 4},
