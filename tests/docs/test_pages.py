@@ -80,3 +80,14 @@ def test_the_commands_of_the_readme_work_as_pasted():
     for _, _, module, *arguments in experiments:
         tyro.cli(importlib.import_module(module).Config, args=arguments)
     assert all(re.match(r"python -m (?:experiments|pip)", command[0]) for command in commands)
+
+
+def test_the_gallery_shows_pictures_that_are_there_by_commands_that_run():
+    text = (DOCS / "gallery.md").read_text(encoding="utf-8")
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert shown
+    assert all((DOCS / picture).is_file() for picture in shown)
+    commands = re.findall(r"`python -m (experiments\.\S+?)((?: [^`]+)?)`", text)
+    assert len(commands) == len(shown)
+    for module, arguments in commands:
+        tyro.cli(importlib.import_module(module).Config, args=arguments.split())
