@@ -4,8 +4,6 @@ Defaults train three small games in a few minutes on two CPU cores, with picture
 """
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import jax
@@ -24,7 +22,6 @@ from genmix.training import Game, Player
 Data = Literal["eight-gaussians", "grid", "digits", "mnist", "fashion-mnist"]
 Loss = Literal["minimax", "non-saturating", "least-squares", "hinge", "wasserstein"]
 Penalty = Literal["none", "r1", "wgan-gp", "wgan-lp", "spectral-norm"]
-
 PENALTIES = {"r1": objectives.r1, "wgan-gp": objectives.wgan_gp, "wgan-lp": objectives.wgan_lp}
 LOOKS = 6  # pictures over time
 
@@ -151,18 +148,15 @@ def evaluate(config: Config, source: games.Source, result: study.Result) -> dict
 
 
 def tables(config: Config) -> list[study.Table]:
-    def table(title: str, figures: dict[str, str], having: str) -> study.Table:
-        columns = {
-            "data": "{dataset}",
-            "loss": "{loss}",
-            **figures,
-            "critic's accuracy": "{data_accuracy:.2f}",
-            "coverage": "{data_coverage:.2f}",
-            "training": "{train_seconds:.0f} s",
-        }
-        if config.conditional:
-            columns["class"] = "{agreement:.1%}"
-        return study.Table(title, columns, lambda rows: [row for row in rows if having in row])
+    first = {"data": "{dataset}", "loss": "{loss}"}
+    last = {"critic's accuracy": "{data_accuracy:.2f}", "coverage": "{data_coverage:.2f}"}
+    last |= {"training": "{train_seconds:.0f} s"}
+    last |= {"class": "{agreement:.1%}"} if config.conditional else {}
+
+    def table(title: str, having: str, figures: dict[str, str]) -> study.Table:
+        return study.Table(
+            title, first | figures | last, lambda rows: [r for r in rows if having in r]
+        )
 
     points = {
         "modes": "{covered} of {modes}",
@@ -178,8 +172,8 @@ def tables(config: Config) -> list[study.Table]:
         "recall": "{recall:.2f}",
     }
     return [
-        table("2-D mixtures: samples within three deviations of a mode", points, "modes"),
-        table("images, seen by a classifier of so many right answers", images, "mode_score"),
+        table("2-D mixtures: samples within three deviations of a mode", "modes", points),
+        table("images, seen by a classifier of so many right answers", "mode_score", images),
     ]
 
 
@@ -188,19 +182,12 @@ def experiment(config: Config) -> study.Study:
     variants = []
     for name, source in data.items():
         if isinstance(source, games.Pictures):
-            row = {"dataset": name, "loss": "(training images)"}
-            variants.append(source.own_figures(name, row, config.samples))
+            variants.append(source.own_figures(name, config.samples))
         variants += [variant(config, name, source, loss) for loss in config.loss]
-
-    def save_films(out: Path, found: Sequence[study.Result]) -> None:
-        for name, source in data.items():
-            played = [it for it in found if it.row["dataset"] == name and it.history]
-            source.save_films(out, name, {it.row["loss"]: study.frames(it) for it in played})
-
     return study.Study(
         variants=variants,
         measure=lambda result: evaluate(config, data[result.row["dataset"]], result),
-        draw=save_films,
+        draw=lambda out, found: games.save_films(data, out, found),
         tables=tables(config),
         facts={"samples": config.samples},
         units="shares of 1; seconds",

@@ -1,7 +1,17 @@
 """What the games of a generator and a critic share: gan and info_gan."""
 
 from experiments.games.networks import Network, networks
-from experiments.games.source import LARGE, PLANE, SMALL, Config, Pictures, Points, Recipe, Source
+from experiments.games.source import (
+    LARGE,
+    PLANE,
+    SMALL,
+    Config,
+    Pictures,
+    Points,
+    Recipe,
+    Source,
+    save_films,
+)
 
 __all__ = [
     "LARGE",
@@ -14,4 +24,5 @@ __all__ = [
     "Recipe",
     "Source",
     "networks",
+    "save_films",
 ]

@@ -1,7 +1,7 @@
 """What a generator learns to draw: points of a mixture in the plane, or grey images in [-1, 1]."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,9 +140,9 @@ class Pictures(NamedTuple):
         """What the classifier takes each sample for."""
         return self.judge(out).classes((samples + 1) / 2)
 
-    def own_figures(self, name: str, row: study.Row, num_images: int) -> study.Computation:
+    def own_figures(self, name: str, num_images: int) -> study.Computation:
         """A row of training images, beside which those of samples are read."""
-        images = self.images.train[:num_images]
+        row, images = {"dataset": name, "loss": "(training images)"}, self.images.train[:num_images]
         return study.judged_data(f"{name}-classifier", row, self.judge, images)
 
     def save_films(self, out: Path, name: str, films: Films) -> None:
@@ -153,3 +153,10 @@ class Pictures(NamedTuple):
 
 
 Source = Points | Pictures
+
+
+def save_films(data: Mapping[str, Source], out: Path, found: Sequence[study.Result]) -> None:
+    """What each game has drawn over time, in pictures named after their data."""
+    for name, source in data.items():
+        played = [it for it in found if it.row["dataset"] == name and it.history]
+        source.save_films(out, name, {it.row["loss"]: study.frames(it) for it in played})
