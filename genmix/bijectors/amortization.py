@@ -14,11 +14,11 @@ class Start(nnx.Variable):
     """Where an amortized parameter is when the network gives zero; not trained."""
 
 
-def _is_variable(leaf: Any) -> bool:
+def _is_variable(leaf: object) -> bool:
     return isinstance(leaf, nnx.Variable)
 
 
-def _variables(bijector: Any, kind: type[nnx.Variable]) -> list[Any]:
+def _variables(bijector: object, kind: type[nnx.Variable]) -> list[nnx.Variable]:
     leaves = jax.tree.leaves(bijector, is_leaf=_is_variable)
     return [leaf for leaf in leaves if isinstance(leaf, kind)]
 
@@ -26,7 +26,7 @@ def _variables(bijector: Any, kind: type[nnx.Variable]) -> list[Any]:
 class Amortized(nnx.Module):
     """A bijector with parameters start + network(cond)."""
 
-    def __init__(self, bijector: Any, network: Callable[[Any], Array]):
+    def __init__(self, bijector: Any, network: Callable[[PyTree], Array]):
         to_start = lambda leaf: Start(leaf[...]) if isinstance(leaf, nnx.Param) else leaf
         self.bijector = jax.tree.map(to_start, bijector, is_leaf=_is_variable)
         self.network = network
@@ -43,7 +43,7 @@ class Amortized(nnx.Module):
             )
         used = 0
 
-        def parameter(leaf: Any) -> Any:
+        def parameter(leaf: object) -> object:
             nonlocal used
             if not isinstance(leaf, Start):
                 return leaf
@@ -61,12 +61,12 @@ class Amortized(nnx.Module):
         return self.given(cond).inverse_and_log_det(y, cond)
 
 
-def num_parameters(bijector: Any) -> int:
+def num_parameters(bijector: object) -> int:
     """How many outputs the network of `amortized` must have for a bijector."""
     return sum(parameter[...].size for parameter in _variables(bijector, nnx.Param))
 
 
-def amortized(bijector: Any, network: Callable[[Any], Array]) -> Any:
+def amortized(bijector: Any, network: Callable[[PyTree], Array]) -> Any:
     """A bijector, or a chain of them, whose parameters depend on the condition.
 
     Each parameter is where the given bijector has it plus an output of the network, so that a

@@ -11,6 +11,7 @@ from genmix.bijectors import fixed_point
 from genmix.bijectors.directions import Event, LogDet, restrict
 from genmix.bijectors.transformer import (
     InvertibleTransformer,
+    Transformer,
     check_parameters,
     out_shape,
     require_transformer,
@@ -74,7 +75,7 @@ class InverseAutoregressive(nnx.Module):
         return x, jnp.sum(log_slope)
 
 
-def _require_network(owner: str, network: Any) -> None:
+def _require_network(owner: str, network: object) -> None:
     if not isinstance(network, AutoregressiveNetwork):
         raise TypeError(
             f"{owner} needs an autoregressive network, with given(cond) -> function of the event, "
@@ -82,7 +83,7 @@ def _require_network(owner: str, network: Any) -> None:
         )
 
 
-def _checked(owner: str, network: Callable[[Event], Array], transformer: Any) -> Callable:
+def _checked(owner: str, network: Callable[[Event], Array], transformer: Transformer) -> Callable:
     def parameters(x: Event) -> Array:
         out = network(x)
         check_parameters(owner, transformer, x, out)

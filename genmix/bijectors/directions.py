@@ -114,14 +114,14 @@ class DataInitialized(Protocol):
     def initialized(self, batch: Event, cond: PyTree = None) -> Any: ...
 
 
-def name(bijector: Any) -> str:
+def name(bijector: object) -> str:
     """What to call a bijector in an error."""
     if isinstance(bijector, (ForwardOnly, InverseOnly)):
         return name(bijector.bijector)
     return type(bijector).__name__
 
 
-def check_event(bijector: Any, event: Event, shape: tuple[int, ...]) -> None:
+def check_event(bijector: object, event: Event, shape: tuple[int, ...]) -> None:
     """Check that a bijector is given an event of the one shape that it maps.
 
     Raises:
@@ -152,7 +152,7 @@ def restrict(bijector: Any, *, forward: bool, inverse: bool) -> Any:
     )
 
 
-def require_bijectors(owner: str, parts: Sequence[Any]) -> None:
+def require_bijectors(owner: str, parts: Sequence[object]) -> None:
     """Check that every part maps events in some direction.
 
     Raises:
@@ -169,7 +169,7 @@ def require_bijectors(owner: str, parts: Sequence[Any]) -> None:
             )
 
 
-def restrict_to_parts(bijector: Any, parts: Sequence[Any]) -> Any:
+def restrict_to_parts(bijector: Any, parts: Sequence[object]) -> Any:
     """The bijector with the directions that all its parts have.
 
     Raises:
@@ -182,7 +182,7 @@ def restrict_to_parts(bijector: Any, parts: Sequence[Any]) -> Any:
     )
 
 
-def require_forward(bijector: Any, owner: str, remedy: str) -> None:
+def require_forward(bijector: object, owner: str, remedy: str) -> None:
     """Check that a bijector maps base events to data.
 
     Raises:
@@ -195,7 +195,7 @@ def require_forward(bijector: Any, owner: str, remedy: str) -> None:
         )
 
 
-def require_inverse(bijector: Any, owner: str, remedy: str) -> None:
+def require_inverse(bijector: object, owner: str, remedy: str) -> None:
     """Check that a bijector maps data to base events.
 
     Raises:

@@ -70,7 +70,7 @@ def _stacked(layers: Sequence[Any], period: int) -> Repeated:
     return Repeated([stack(layers[i::period]) for i in range(period)], len(layers) // period)
 
 
-def _structure(layer: Any) -> tuple:
+def _structure(layer: object) -> tuple:
     leaves, tree = jax.tree.flatten(layer)
     return tree, [(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves]
 

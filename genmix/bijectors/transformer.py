@@ -8,7 +8,7 @@ the identity at parameters of zero, but `Gate`.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import jax.numpy as jnp
 from jax.nn import sigmoid
@@ -165,7 +165,7 @@ def told(network: N, transformer: Transformer) -> N:
     return network.with_outputs(network.out_shape, transformer.num_parameters)
 
 
-def require_transformer(owner: str, transformer: Any) -> None:
+def require_transformer(owner: str, transformer: object) -> None:
     """Check that something maps single entries by parameters.
 
     Raises:
@@ -178,7 +178,7 @@ def require_transformer(owner: str, transformer: Any) -> None:
         )
 
 
-def check_parameters(owner: str, transformer: Any, x: Array, parameters: Array) -> None:
+def check_parameters(owner: str, transformer: Transformer, x: Array, parameters: Array) -> None:
     """Check that a conditioner gives each entry its parameters.
 
     Raises:

@@ -37,7 +37,7 @@ from genmix.nets import outputs
 
 Event = Float[Array, "..."]
 LogProb = Float[Array, ""]
-Encoder = Callable[[Any], PyTree]
+Encoder = Callable[[PyTree], PyTree]
 
 _USE_POSTERIOR = (
     "as a posterior it needs none (FlowPosterior); a density needs a bijector with an inverse."
@@ -193,7 +193,7 @@ def transformed(base: Any, bijector: Any, *, encoder: Encoder | None = None) -> 
     return kind(base, bijector, encoder=encoder)
 
 
-def _require_base(owner: str, base: Any, *capabilities: type) -> None:
+def _require_base(owner: str, base: object, *capabilities: type) -> None:
     methods = {
         ExactDensity: "log_prob",
         Samples: "sample",
@@ -207,7 +207,7 @@ def _require_base(owner: str, base: Any, *capabilities: type) -> None:
         )
 
 
-def _require_fit(base: Any, bijector: Any) -> None:
+def _require_fit(base: object, bijector: object) -> None:
     """Check that base and bijector agree on the shape of base events, if both know it."""
     known = {"the base": shapes.event_shape(base), "the bijector": directions.event_shape(bijector)}
     require_same("a flow", "the base's event", known)

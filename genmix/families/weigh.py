@@ -1,12 +1,13 @@
 """The log-weight of any part that has one."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
 from genmix.capabilities import (
+    Density,
     ExactDensity,
     LogBounded,
     Weighted,
@@ -33,14 +34,14 @@ class MadeOfParts(Protocol):
     def is_bound(self) -> bool: ...
 
 
-def is_bound(part: Any) -> bool:
+def is_bound(part: object) -> bool:
     """Whether what is called the part's log-weight has a bound as its mean, and nothing more."""
     if isinstance(part, MadeOfParts):
         return part.is_bound
     return isinstance(part, LogBounded) and not isinstance(part, (Weighted, ExactDensity))
 
 
-def require_weights(part: Any, what: str) -> None:
+def require_weights(part: object, what: str) -> None:
     """Check that weights of the part may be averaged.
 
     Raises:
@@ -55,7 +56,7 @@ def require_weights(part: Any, what: str) -> None:
 
 
 def terms(
-    part: Any, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = draw
+    part: Density, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = draw
 ) -> Terms:
     """Terms of a part's log-weight at x, in nats; an exact density has one term and no noise.
 
@@ -77,7 +78,9 @@ def terms(
     return Terms(value, jnp.zeros(0, value.dtype), jnp.zeros(0, value.dtype))
 
 
-def log_weight(part: Any, key: Key[Array, ""], x: PyTree, cond: PyTree = None) -> Float[Array, ""]:
+def log_weight(
+    part: Density, key: Key[Array, ""], x: PyTree, cond: PyTree = None
+) -> Float[Array, ""]:
     """Log of an unbiased estimate of p(x | cond), in nats, for any part with a density.
 
     Raises:

@@ -1,7 +1,7 @@
 """A network that is asked for what lies under the noise, in any of three parametrizations."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, PyTree
@@ -56,7 +56,7 @@ class Denoiser(nnx.Module):
 
     def __init__(
         self,
-        network: Callable[[Event, Level, Any], Array],
+        network: Callable[[Event, Level, PyTree], Array],
         parametrization: Parametrization = predicts_velocity,
     ):
         self.network, self.parametrization = network, parametrization

@@ -1,7 +1,6 @@
 """Diffusion of levels: bits, grey levels, codes. Noise replaces entries, by others or by a mask."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,7 +42,7 @@ class DiscreteDiffusion(nnx.Module):
 
     def __init__(
         self,
-        network: Callable[[States, Scalar, Any], States],
+        network: Callable[[States, Scalar, PyTree], States],
         *,
         shape: Sequence[int],
         num_levels: int,

@@ -4,7 +4,6 @@ Each is a function (z_t, gamma_s, gamma_t, cond) -> standard deviation, of z's s
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +40,7 @@ class Learned(nnx.Module):
     Source: Nichol & Dhariwal (2021), arXiv:2102.09672, equation 15.
     """
 
-    def __init__(self, network: Callable[[Event, Level, Any], Array]):
+    def __init__(self, network: Callable[[Event, Level, PyTree], Array]):
         self.network = network
 
     def __call__(self, z: Event, gamma_s: Level, gamma_t: Level, cond: PyTree = None) -> Event:

@@ -20,7 +20,7 @@ class Energy(nnx.Module):
     Source: LeCun et al. (2006), A Tutorial on Energy-Based Learning.
     """
 
-    def __init__(self, network: Callable[[Any], Array], *, base: Any = None):
+    def __init__(self, network: Callable[[PyTree], Array], *, base: Any = None):
         """f alone, or with a base density (a part with `log_prob`) that makes Z finite."""
         self.network = network
         self.base = base

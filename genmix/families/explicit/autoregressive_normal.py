@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.densities import normal
 
@@ -51,7 +50,7 @@ class AutoregressiveNormal(nnx.Module):
         each = 0.5 * ((steps - 2) * math.log1p(square) - math.log1p(-square))
         return math.prod(self.shape[1:]) * each
 
-    def log_prob(self, x: Event, cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Event, cond: PyTree = None) -> Float[Array, ""]:
         """Log-density, in nats."""
         del cond
         if x.shape != self.shape:
@@ -62,7 +61,7 @@ class AutoregressiveNormal(nnx.Module):
         steps = normal.log_prob(x[1:], a * x[:-1], math.sqrt(1 - a**2))
         return jnp.sum(normal.log_prob(x[0], 0.0, 1.0)) + jnp.sum(steps)
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Event:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Event:
         del cond
         a = self.correlation
         noise = jax.random.normal(key, self.shape)

@@ -38,7 +38,7 @@ from genmix.densities.distribution import Distribution
 from genmix.nets import outputs
 
 Event = Shaped[Array, "..."]
-Network = Callable[[Any], Array]
+Network = Callable[[PyTree], Array]
 D = TypeVar("D", bound=Distribution)
 
 

@@ -1,11 +1,9 @@
 """A mixture of normal distributions as a part."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.densities import mixture, normal
 
@@ -36,7 +34,7 @@ class GaussianMixture(nnx.Module):
     def event_shape(self) -> tuple[int, ...]:
         return self.loc.shape[1:]
 
-    def log_prob(self, x: Vector, cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Vector, cond: PyTree = None) -> Float[Array, ""]:
         del cond
         if x.shape != self.loc.shape[1:]:
             raise ValueError(
@@ -45,11 +43,11 @@ class GaussianMixture(nnx.Module):
         log_prob = lambda loc, scale: jnp.sum(normal.log_prob(x, loc, scale))
         return mixture.log_prob(jax.vmap(log_prob)(self.loc[...], self.scale), self.logits[...])
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Vector:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Vector:
         del cond
         component = lambda key, i: normal.sample(key, self.loc[i], self.scale[i])
         return mixture.sample(key, self.logits[...], component)
 
-    def mean(self, cond: Any = None) -> Vector:
+    def mean(self, cond: PyTree = None) -> Vector:
         del cond
         return jax.nn.softmax(self.logits[...]) @ self.loc[...]

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.densities import normal
 
@@ -20,27 +20,27 @@ class NormalAt(NamedTuple):
     def event_shape(self) -> tuple[int, ...]:
         return jnp.shape(self.loc)
 
-    def parameters(self, cond: Any = None) -> normal.Parameters:
+    def parameters(self, cond: PyTree = None) -> normal.Parameters:
         """Means and standard deviations."""
         del cond
         return normal.Parameters(self.loc, self.scale)
 
-    def log_prob(self, x: Event, cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Event, cond: PyTree = None) -> Float[Array, ""]:
         del cond
         if x.shape != self.loc.shape:
             raise ValueError(f"NormalAt has events of shape {self.loc.shape}, got x of {x.shape}.")
         return jnp.sum(normal.log_prob(x, self.loc, self.scale))
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Event:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Event:
         del cond
         return normal.sample(key, self.loc, self.scale)
 
     def sample_and_log_prob(
-        self, key: Key[Array, ""], cond: Any = None
+        self, key: Key[Array, ""], cond: PyTree = None
     ) -> tuple[Event, Float[Array, ""]]:
         x = self.sample(key, cond)
         return x, self.log_prob(x)
 
-    def mean(self, cond: Any = None) -> Event:
+    def mean(self, cond: PyTree = None) -> Event:
         del cond
         return self.loc

@@ -1,12 +1,11 @@
 """The standard normal distribution as a part."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.densities import normal
 
@@ -25,12 +24,12 @@ class StandardNormal(nnx.Module):
     def event_shape(self) -> tuple[int, ...]:
         return self.shape
 
-    def parameters(self, cond: Any = None) -> normal.Parameters:
+    def parameters(self, cond: PyTree = None) -> normal.Parameters:
         """Means and standard deviations."""
         del cond
         return normal.Parameters(jnp.zeros(self.shape), jnp.ones(self.shape))
 
-    def log_prob(self, x: Event, cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Event, cond: PyTree = None) -> Float[Array, ""]:
         del cond
         if x.shape != self.shape:
             raise ValueError(
@@ -38,16 +37,16 @@ class StandardNormal(nnx.Module):
             )
         return jnp.sum(normal.log_prob(x, 0.0, 1.0))
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Event:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Event:
         del cond
         return jax.random.normal(key, self.shape)
 
     def sample_and_log_prob(
-        self, key: Key[Array, ""], cond: Any = None
+        self, key: Key[Array, ""], cond: PyTree = None
     ) -> tuple[Event, Float[Array, ""]]:
         x = self.sample(key, cond)
         return x, self.log_prob(x)
 
-    def mean(self, cond: Any = None) -> Event:
+    def mean(self, cond: PyTree = None) -> Event:
         del cond
         return jnp.zeros(self.shape)

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, PyTree
 
 from genmix.densities import uniform
 
@@ -30,13 +29,13 @@ class Uniform(nnx.Module):
     def event_shape(self) -> tuple[int, ...]:
         return (self.dim,)
 
-    def log_prob(self, x: Vector, cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Vector, cond: PyTree = None) -> Float[Array, ""]:
         del cond
         if x.shape != (self.dim,):
             raise ValueError(f"Uniform expects one event of shape {(self.dim,)}, got {x.shape}.")
         return jnp.sum(uniform.log_prob(x, self.low, self.high))
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Vector:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Vector:
         del cond
         return uniform.sample(key, jnp.full(self.dim, self.low), jnp.full(self.dim, self.high))
 
@@ -63,7 +62,7 @@ class UniformCodes(nnx.Module):
     def event_shape(self) -> tuple[int, ...]:
         return self.shape
 
-    def log_prob(self, x: Int[Array, "..."], cond: Any = None) -> Float[Array, ""]:
+    def log_prob(self, x: Int[Array, "..."], cond: PyTree = None) -> Float[Array, ""]:
         del cond
         if x.shape != self.shape:
             raise ValueError(
@@ -72,6 +71,6 @@ class UniformCodes(nnx.Module):
         is_code = jnp.all((x >= 0) & (x < self.num_codes))
         return jnp.where(is_code, -math.prod(self.shape) * math.log(self.num_codes), -jnp.inf)
 
-    def sample(self, key: Key[Array, ""], cond: Any = None) -> Int[Array, "..."]:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Int[Array, "..."]:
         del cond
         return jax.random.randint(key, self.shape, 0, self.num_codes)

@@ -1,7 +1,6 @@
 """A network as a distribution that has one value."""
 
 from collections.abc import Callable
-from typing import Any
 
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
@@ -14,7 +13,7 @@ class Deterministic(nnx.Module):
     not.
     """
 
-    def __init__(self, network: Callable[[Any], PyTree]):
+    def __init__(self, network: Callable[[PyTree], PyTree]):
         self.network = network
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:

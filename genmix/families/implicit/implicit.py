@@ -24,7 +24,7 @@ class Implicit(nnx.Module):
     Source: Mohamed & Lakshminarayanan (2017), arXiv:1610.03483.
     """
 
-    def __init__(self, base: Any, network: Callable[[Any], PyTree]):
+    def __init__(self, base: Any, network: Callable[[PyTree], PyTree]):
         if not isinstance(base, Samples):
             raise TypeError(
                 f"{type(base).__name__} cannot be the base of Implicit: it has no sample."

@@ -38,7 +38,7 @@ class RecurrentAdversarial(nnx.Module):
     def __init__(
         self,
         base: Any,
-        decoder: Callable[[Any], Image],
+        decoder: Callable[[PyTree], Image],
         encoder: Callable[[Image], PyTree],
         shape: Sequence[int],
         *,

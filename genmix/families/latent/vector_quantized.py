@@ -85,7 +85,7 @@ class VectorQuantized(nnx.Module):
         *,
         prior: Density,
         likelihood: Density,
-        encoder: Callable[[Any], Array],
+        encoder: Callable[[PyTree], Array],
         codebook: Codebook,
     ):
         require_bounded(prior, "prior")

@@ -44,7 +44,7 @@ class MergedNormal(nnx.Module):
         return NormalAt(*self.merge(*prior, *parameters(self.evidence, cond)))
 
 
-def require_normal(part: Any, role: str) -> None:
+def require_normal(part: object, role: str) -> None:
     """Check that a part is a normal distribution with independent entries.
 
     Raises:

@@ -18,7 +18,7 @@ from genmix.nets import state
 class OfNetwork(Reparameterized, Protocol):
     """A reparameterized part whose numbers are a network's output."""
 
-    network: Callable[[Any], Array]
+    network: Callable[[PyTree], Array]
 
 
 class Optimized(nnx.Module):
