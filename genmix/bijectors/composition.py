@@ -11,6 +11,7 @@ from genmix.bijectors.directions import (
     HasForward,
     HasInverse,
     LogDet,
+    Unrestricted,
     require_bijectors,
     restrict,
     restrict_to_parts,
@@ -21,7 +22,7 @@ from genmix.bijectors.initialization import initialize_and_invert
 class Chain(nnx.Module):
     """The first part acts first on base events, the last part gives the data."""
 
-    def __init__(self, parts: Sequence[Any]):
+    def __init__(self, parts: Sequence[Unrestricted]):
         self.parts = nnx.List(parts)
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
@@ -52,7 +53,7 @@ class Chain(nnx.Module):
 class Inverse(nnx.Module):
     """A bijector with its directions exchanged."""
 
-    def __init__(self, bijector: Any):
+    def __init__(self, bijector: Unrestricted):
         self.bijector = bijector
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:

@@ -8,7 +8,7 @@ wrappers below hides the direction that a part lacks; the functions that build t
 
 import itertools
 from collections.abc import Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
@@ -82,10 +82,22 @@ def event_shape(bijector: object) -> tuple[int, ...] | None:
     return None
 
 
+@runtime_checkable
+class HasBoth(HasForward, HasInverse, Protocol):
+    """A bijector with both directions."""
+
+
+if TYPE_CHECKING:
+    Bijector = HasForward | HasInverse
+    Unrestricted = HasBoth
+else:  # refused in words of their own; `restrict` hides a direction that a part lacks
+    Bijector = Unrestricted = Any
+
+
 class ForwardOnly(nnx.Module):
     """A bijector seen from its base: for posteriors and generators."""
 
-    def __init__(self, bijector: Any):
+    def __init__(self, bijector: HasForward):
         self.bijector = bijector
 
     def forward_and_log_det(self, x: Event, cond: PyTree = None) -> tuple[Event, LogDet]:
@@ -95,7 +107,7 @@ class ForwardOnly(nnx.Module):
 class InverseOnly(nnx.Module):
     """A bijector seen from the data: for densities."""
 
-    def __init__(self, bijector: Any):
+    def __init__(self, bijector: HasInverse):
         self.bijector = bijector
 
     def inverse_and_log_det(self, y: Event, cond: PyTree = None) -> tuple[Event, LogDet]:

@@ -8,7 +8,13 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import PyTree
 
-from genmix.bijectors.directions import Event, LogDet, require_bijectors, restrict_to_parts
+from genmix.bijectors.directions import (
+    Event,
+    LogDet,
+    Unrestricted,
+    require_bijectors,
+    restrict_to_parts,
+)
 from genmix.bijectors.initialization import initialize_and_invert
 
 
@@ -18,7 +24,7 @@ class Repeated(nnx.Module):
     The i-th of `steps` holds the parameters of the i-th layer of all steps, stacked.
     """
 
-    def __init__(self, steps: Sequence[Any], num_steps: int):
+    def __init__(self, steps: Sequence[Unrestricted], num_steps: int):
         self.steps = nnx.List(steps)
         self.num_steps = num_steps
 
@@ -37,9 +43,9 @@ class Repeated(nnx.Module):
         )
 
     def _scan(
-        self, apply: Callable, event: Event, layers: list[Any], reverse: bool
+        self, apply: Callable, event: Event, layers: list[Unrestricted], reverse: bool
     ) -> tuple[Event, LogDet]:
-        def step(carry: tuple, layers: list[Any]) -> tuple[tuple, None]:
+        def step(carry: tuple, layers: list[Unrestricted]) -> tuple[tuple, None]:
             event, log_det = carry
             for layer in layers:
                 event, change = apply(layer, event)
@@ -65,7 +71,7 @@ class Repeated(nnx.Module):
         return _stacked(layers[::-1], len(self.steps))
 
 
-def _stacked(layers: Sequence[Any], period: int) -> Repeated:
+def _stacked(layers: Sequence[Unrestricted], period: int) -> Repeated:
     stack = lambda layers: jax.tree.map(lambda *leaves: jnp.stack(leaves), *layers)
     return Repeated([stack(layers[i::period]) for i in range(period)], len(layers) // period)
 

@@ -1,7 +1,6 @@
 """Integrals along the path of a differential equation, and what the path does to volumes."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,7 +53,9 @@ def integrate(
     Source: Chen et al. (2018), arXiv:1806.07366, equation 8.
     """
 
-    def body(state: tuple[Event, Array], ends: tuple[Time, Time]) -> tuple[Any, None]:
+    def body(
+        state: tuple[Event, Array], ends: tuple[Time, Time]
+    ) -> tuple[tuple[Event, Array], None]:
         z, gain = state
         start, end = ends
         h = end - start

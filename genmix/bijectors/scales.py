@@ -8,7 +8,13 @@ from flax import nnx
 from jaxtyping import PyTree
 
 from genmix.bijectors.composition import chain, inverse
-from genmix.bijectors.directions import Event, LogDet, require_bijectors, restrict_to_parts
+from genmix.bijectors.directions import (
+    Event,
+    LogDet,
+    Unrestricted,
+    require_bijectors,
+    restrict_to_parts,
+)
 from genmix.bijectors.initialization import initialize_and_invert
 from genmix.bijectors.squeeze import Squeeze
 
@@ -16,7 +22,7 @@ from genmix.bijectors.squeeze import Squeeze
 class OnChannels(nnx.Module):
     """The first channels pass a bijector that keeps their shape; the rest stay as they are."""
 
-    def __init__(self, bijector: Any, num_channels: int):
+    def __init__(self, bijector: Unrestricted, num_channels: int):
         self.bijector = bijector
         self.num_channels = num_channels
 

@@ -9,7 +9,10 @@ from jaxtyping import Array, Float, Int, Key, PyTree, Shaped
 
 from genmix.densities import mixture
 from genmix.families import shapes
-from genmix.families.autoregressive.autoregressive import Autoregressive
+from genmix.families.autoregressive.autoregressive import (
+    Autoregressive,
+    Encoder,
+)
 from genmix.nets.stepwise_made import StepwiseMADE
 
 Event = Shaped[Array, "..."]
@@ -87,7 +90,7 @@ class MaskMixture(nnx.Module):
     def draw_mask(self, key: Key[Array, ""]) -> Reordered:
         return self.masked(jax.random.randint(key, (), 0, self.num_masks))
 
-    def _masked(self, i: int | Int[Array, ""], encoder: Any) -> Reordered:
+    def _masked(self, i: int | Int[Array, ""], encoder: Encoder | None) -> Reordered:
         network: Any = self.density.network
         made = network.made
         sizes = [made.dim, *(layer.out_features for layer in made.hidden)]

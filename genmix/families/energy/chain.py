@@ -1,16 +1,15 @@
 """Markov chains of a part's own transitions."""
 
 from collections.abc import Callable
-from typing import Any
 
 import jax
 from jaxtyping import Array, Key, PyTree
 
-Step = Callable[[Key[Array, ""], Any], Any]
+Step = Callable[[Key[Array, ""], PyTree], PyTree]
 """(key, x) -> x: such as `RestrictedBoltzmann.transition`."""
 
 
-def end(key: Key[Array, ""], step: Step, start: PyTree, num_steps: int) -> Any:
+def end(key: Key[Array, ""], step: Step, start: PyTree, num_steps: int) -> PyTree:
     """Where a chain is after num_steps."""
     move = lambda i, x: step(jax.random.fold_in(key, i), x)
     return jax.lax.fori_loop(0, num_steps, move, start)

@@ -147,7 +147,7 @@ class RestrictedBoltzmann(nnx.Module):
         model.hidden_bias[...] = inverse_temperature * self.hidden_bias[...]
         return model
 
-    def _checked(self, v: Any) -> Array:
+    def _checked(self, v: ArrayLike) -> Array:
         v, expected = jnp.asarray(v), self.visible_bias[...].shape
         if v.shape != expected:
             raise ValueError(

@@ -61,6 +61,6 @@ def Independent(parts: Sequence[Any]) -> Any:
     return IndependentDensity(parts) if has_density else IndependentSampler(parts)
 
 
-def _sample(parts: Sequence[Any], key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, ...]:
+def _sample(parts: Sequence[Samples], key: Key[Array, ""], cond: PyTree) -> tuple[PyTree, ...]:
     keys = jax.random.split(key, len(parts))
     return tuple(part.sample(k, cond) for k, part in zip(keys, parts, strict=True))

@@ -1,6 +1,6 @@
 """A normal distribution whose parameters are at hand."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
@@ -13,8 +13,8 @@ Event = Float[Array, "..."]
 class NormalAt(NamedTuple):
     """N(loc, diag(scale^2)): a part without a network, for parameters computed elsewhere."""
 
-    loc: Any
-    scale: Any
+    loc: Event
+    scale: Event
 
     @property
     def event_shape(self) -> tuple[int, ...]:

@@ -1,7 +1,5 @@
 """A generator of two parts: noise to styles, and styles to an image."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -78,7 +76,7 @@ class StyleBased(nnx.Module):
         """The image of given styles, and noise of the key."""
         return self.synthesis(key, styles)
 
-    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> Any:
+    def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:
         """Draw an image."""
         del cond
         first_key, second_key, mix_key, layer_key, noise_key = jax.random.split(key, 5)

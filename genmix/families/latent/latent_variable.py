@@ -185,7 +185,7 @@ def _pair(event: PyTree, cond: PyTree) -> PyTree:
     return event if cond is None else (event, cond)
 
 
-def _require_aim(posterior: Any, prior: Any, likelihood: Any) -> None:
+def _require_aim(posterior: object, prior: object, likelihood: object) -> None:
     """Check that a proposal can be aimed at prior and likelihood."""
     name = type(posterior).__name__
     for role, part in (("prior", prior), ("likelihood", likelihood)):

@@ -96,7 +96,7 @@ class Optimized(nnx.Module):
             return jnp.mean(jax.vmap(one)(jax.random.split(key, self.num_draws)))
 
         @jax.checkpoint  # the backward pass keeps the numbers of each step, not its networks
-        def step(carry: tuple[Any, Any], number: Array) -> tuple[tuple[Any, Any], None]:
+        def step(carry: tuple[PyTree, PyTree], number: Array) -> tuple[tuple[PyTree, PyTree], None]:
             numbers, memory = carry
             slope = jax.grad(loss)(numbers, jax.random.fold_in(key, number))
             update, memory = self.optimizer.update(slope, memory, numbers)

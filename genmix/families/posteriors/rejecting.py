@@ -26,7 +26,7 @@ _AT_ONCE = 8  # proposals of one turn: most are needed when few are accepted
 
 
 class _Draw(NamedTuple):
-    z: Any
+    z: PyTree
     log_q: Array
     log_accept: Array
 

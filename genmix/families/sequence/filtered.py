@@ -8,7 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_sequential
+from genmix.capabilities import (
+    LogJoint,
+    require_sequential,
+)
 from genmix.families import weigh
 from genmix.families.sequence import criteria, padded, particle_filter
 from genmix.families.sequence.criteria import Criterion
@@ -91,7 +94,7 @@ class Filtered(nnx.Module):
         return self.paths(key, x, cond).log_evidence
 
     def propose(
-        self, key: Key[Array, ""], log_joint: Any, cond: PyTree = None
+        self, key: Key[Array, ""], log_joint: LogJoint, cond: PyTree = None
     ) -> tuple[PyTree, Float[Array, ""]]:
         """A path z [steps, ...] with its effective log q, in nats, given x as the condition.
 

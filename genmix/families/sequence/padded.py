@@ -37,7 +37,7 @@ def one(x: PyTree) -> Padded:
     return Padded(x, jnp.asarray(num_steps, jnp.int32))
 
 
-def where(condition: Bool[Array, " steps"], x: Shaped[Array, "steps ..."], y: Any) -> Array:
+def where(condition: Bool[Array, " steps"], x: Shaped[Array, "steps ..."], y: Array | int) -> Array:
     """x where the condition holds for its entry of the first axis, y elsewhere."""
     x = jnp.asarray(x)
     return jnp.where(condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y)

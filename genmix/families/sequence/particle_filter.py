@@ -34,14 +34,14 @@ class Paths(NamedTuple):
     log_evidence: Float[Array, ""]  # log Z, in nats; exp of it is an unbiased estimate of p(x)
     log_weight: Float[Array, " n"]  # of the last particles, relative to each other
     log_joint: Float[Array, " n"]  # log p(x, z) along the whole path of each
-    z: Any  # [steps, n, ...]
+    z: PyTree  # [steps, n, ...]
     ancestors: Int[Array, "steps n"]
     ess: Float[Array, " steps"]  # before resampling
     resampled: Bool[Array, " steps"]
 
 
 class _State(NamedTuple):
-    carry: Any
+    carry: PyTree
     log_weight: Float[Array, " n"]
     log_joint: Float[Array, " n"]
     log_twist: Float[Array, " n"]
@@ -49,7 +49,7 @@ class _State(NamedTuple):
 
 
 class _Record(NamedTuple):
-    z: Any
+    z: PyTree
     ancestors: Int[Array, " n"]
     ess: Float[Array, ""]
     resampled: Bool[Array, ""]

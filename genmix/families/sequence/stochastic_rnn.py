@@ -9,7 +9,13 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_posterior, require_same, require_weighted
+from genmix.capabilities import (
+    Density,
+    Proposal,
+    require_posterior,
+    require_same,
+    require_weighted,
+)
 from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
 from genmix.families.sequence import padded
@@ -45,11 +51,11 @@ class StochasticRNN(nnx.Module):
         self,
         latent_size: int,
         *,
-        prior: Any,
-        likelihood: Any,
-        posterior: Any,
-        forward: Any,
-        backward: Any,
+        prior: Density,
+        likelihood: Density,
+        posterior: Proposal | MergedNormal,
+        forward: recurrent.Cell,
+        backward: recurrent.Cell,
         encoder: Callable[[PyTree], Array] | None = None,
     ):
         require_weighted(prior, "prior")
@@ -67,7 +73,9 @@ class StochasticRNN(nnx.Module):
             "the posterior": shapes.event_shape(posterior),
         }
         require_same("StochasticRNN", "z_t", latent)
-        self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+        self.prior: Any = prior
+        self.likelihood: Any = likelihood
+        self.posterior = posterior
         self.forward, self.backward, self.encoder = forward, backward, encoder
 
     def start(self, x: PyTree, cond: PyTree = None) -> tuple[PyTree, PyTree]:

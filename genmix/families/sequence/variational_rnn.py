@@ -9,11 +9,18 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import require_posterior, require_same, require_weighted
+from genmix.capabilities import (
+    Density,
+    Proposal,
+    require_posterior,
+    require_same,
+    require_weighted,
+)
 from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
 from genmix.families.sequence import padded
 from genmix.families.sequence.state_space import paired
+from genmix.nets.recurrent import Cell
 
 
 class VariationalRNN(nnx.Module):
@@ -39,10 +46,10 @@ class VariationalRNN(nnx.Module):
     def __init__(
         self,
         *,
-        prior: Any,
-        likelihood: Any,
-        posterior: Any,
-        cell: Any,
+        prior: Density,
+        likelihood: Density,
+        posterior: Proposal | MergedNormal,
+        cell: Cell,
         encoder: Callable[[PyTree], PyTree] | None = None,
     ):
         require_weighted(prior, "prior")
@@ -56,7 +63,9 @@ class VariationalRNN(nnx.Module):
             "the posterior": shapes.event_shape(posterior),
         }
         require_same("VariationalRNN", "z_t", latent)
-        self.prior, self.likelihood, self.posterior = prior, likelihood, posterior
+        self.prior: Any = prior
+        self.likelihood: Any = likelihood
+        self.posterior = posterior
         self.cell, self.encoder = cell, encoder
 
     def start(self, x: PyTree, cond: PyTree = None) -> tuple[PyTree, PyTree]:
