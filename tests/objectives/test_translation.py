@@ -35,17 +35,17 @@ def evaluate(term, game, batch):
 
 
 def test_cycle_and_identity_have_their_arguments_the_right_way_round():
-    """There doubles and adds one, back halves: source 3 comes back as 3.5, target 5 goes to 11."""
-    game = Game(to_b=affine(2.0, 1.0), to_a=affine(0.5, 0.0))
+    """There doubles and adds one, back quarters: 3 comes back as 1.75, 5 as 3.5."""
+    game = Game(to_b=affine(2.0, 1.0), to_a=affine(0.25, 0.0))
     batch = (jnp.full((4, 2), 3.0), jnp.full((4, 2), 5.0))
     cycle = lambda there, back: objectives.cycle(back=back).of(there)
-    np.testing.assert_allclose(evaluate(cycle("to_b", "to_a"), game, batch)[0], 0.5)
+    np.testing.assert_allclose(evaluate(cycle("to_b", "to_a"), game, batch)[0], 1.25)
     back = cycle("to_a", "to_b").on(objectives.reverse)
-    np.testing.assert_allclose(evaluate(back, game, batch)[0], 1.0)  # 5 -> 2.5 -> 6
+    np.testing.assert_allclose(evaluate(back, game, batch)[0], 1.5)  # 5 -> 1.25 -> 3.5
     identity = objectives.identity().of("to_b")
     np.testing.assert_allclose(evaluate(identity, game, batch)[0], 6.0)
     identity = objectives.identity().of("to_a").on(objectives.reverse)
-    np.testing.assert_allclose(evaluate(identity, game, batch)[0], 1.5)  # 3 -> 1.5
+    np.testing.assert_allclose(evaluate(identity, game, batch)[0], 2.25)  # 3 -> 0.75
     both = cycle("to_b", "to_a").named("b") + back.named("a")
     assert evaluate(both, game, batch)[1].keys() == {"b_cycle_error", "a_cycle_error"}
     real, fake = objectives.translated.draw(
