@@ -154,8 +154,8 @@ def draw(config: Config, source: Images, out: Path, found: Sequence[study.Result
         rows = [x, seen, *(restore(seen) for restore in restorers)]
         pictures.save_samples(out / f"{name}.png", jnp.concatenate(rows[name != "denoised" :]))
     x = jnp.asarray(source.test, jnp.float32)
-    keys = jax.random.split(config.key, len(x))
-    z = {it.name: jax.vmap(it.model.encode)(keys, x) for it in found if it.name in HALVES}
+    keys = lambda: jax.random.split(config.key, len(x))  # the same for every model
+    z = {it.name: jax.vmap(it.model.encode)(keys(), x) for it in found if it.name in HALVES}
     pictures.save_scatters(out / "latents.png", z, source.labels[1], reach=4.0)
 
 
