@@ -103,8 +103,7 @@ def players(config: Config, loss: str, recipe: games.Recipe, steps: int) -> list
         optimizer=adam(config.critic_learning_rate or rate, steps * config.critic_steps),
         steps=config.critic_steps,
     )
-    generator = Player(name="generator", loss=made, optimizer=adam(rate, steps))
-    return [critic, generator]
+    return [critic, Player(name="generator", loss=made, optimizer=adam(rate, steps))]
 
 
 def draw(config: Config, source: games.Source, game: Game, num_samples: int) -> jax.Array:
@@ -154,9 +153,8 @@ def tables(config: Config) -> list[study.Table]:
     last |= {"class": "{agreement:.1%}"} if config.conditional else {}
 
     def table(title: str, having: str, figures: dict[str, str]) -> study.Table:
-        return study.Table(
-            title, first | figures | last, lambda rows: [r for r in rows if having in r]
-        )
+        some = lambda rows: [row for row in rows if having in row]
+        return study.Table(title, first | figures | last, some)
 
     points = {
         "modes": "{covered} of {modes}",
