@@ -1,7 +1,7 @@
 """Predictions of log-weights that a score-function estimator subtracts, with their state."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
@@ -24,12 +24,12 @@ class Baseline(NamedTuple):
     """
 
     init: Callable[[], PyTree]
-    predict: Callable[[Any, PyTree, PyTree], Predict]
+    predict: Callable[[PyTree, PyTree, PyTree], Predict]
     update: Callable[[PyTree, Float[Array, "batch k"]], PyTree]
     min_particles: int = 1
 
 
-def _stateless(predict: Callable[[Any, PyTree], Predict], min_particles: int = 1) -> Baseline:
+def _stateless(predict: Callable[[PyTree, PyTree], Predict], min_particles: int = 1) -> Baseline:
     return Baseline(
         init=lambda: (),
         predict=lambda game, x, carry: predict(game, x),
@@ -77,7 +77,7 @@ def running_mean(decay: float = 0.99) -> Baseline:
     if not 0 <= decay < 1:
         raise ValueError(f"decay must be in [0, 1), got {decay}.")
 
-    def predict(game: Any, x: PyTree, carry: RunningMean) -> Predict:
+    def predict(game: PyTree, x: PyTree, carry: RunningMean) -> Predict:
         del game, x
         mean = jnp.where(carry.weight > 0, carry.total / jnp.maximum(carry.weight, 1e-30), 0.0)
         return lambda log_weights: jnp.full_like(log_weights, mean)
@@ -101,7 +101,7 @@ def input_dependent(by: Part) -> Baseline:
     Source: Mnih & Gregor (2014), arXiv:1402.0030, section 2.3.
     """
 
-    def predict(game: Any, x: PyTree) -> Predict:
+    def predict(game: PyTree, x: PyTree) -> Predict:
         value = jnp.reshape(find(game, by)(x), ())
         return lambda log_weights: jnp.broadcast_to(value, log_weights.shape)
 

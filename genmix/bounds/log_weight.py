@@ -66,7 +66,7 @@ def particles(key: Key[Array, ""], weigh: Weigh, draw: Draw, num_particles: int)
     return map_particles(lambda key: weigh(key, draw), keys)
 
 
-def map_particles(f: Callable[..., Any], keys: Key[Array, " k"], *others: Any) -> Any:
+def map_particles(f: Callable[..., PyTree], keys: Key[Array, " k"], *others: PyTree) -> PyTree:
     """Apply f to each particle, along the "particle" axis of the mesh in use, if there is one."""
     keys = sharding.along(keys, "particle", "num_particles")
     return jax.vmap(f, spmd_axis_name=sharding.spmd_axis("particle"))(keys, *others)
