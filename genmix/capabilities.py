@@ -281,6 +281,7 @@ def require_weighted(part: Any, role: str) -> None:
     Raises:
         TypeError: naming the part, its role and the remedy.
     """
+    _require_instance(part, role)
     if isinstance(part, (Weighted, ExactDensity)):
         return
     name = type(part).__name__
@@ -303,8 +304,16 @@ def require_bounded(part: Any, role: str) -> None:
     Raises:
         TypeError: naming the part, its role and the remedy.
     """
+    _require_instance(part, role)
     if not isinstance(part, LogBounded):
         require_weighted(part, role)
+
+
+def _require_instance(part: Any, role: str) -> None:
+    if isinstance(part, type):
+        raise TypeError(
+            f"the {role} is the class {part.__name__}: build it, as in {part.__name__}(...)."
+        )
 
 
 def require_sequential(part: Any) -> None:
@@ -326,6 +335,7 @@ def require_posterior(part: Any) -> None:
     Raises:
         TypeError: naming the part, what it lacks and the remedy.
     """
+    _require_instance(part, "posterior")
     if isinstance(part, (Proposes, Reparameterized)):
         return
     name = type(part).__name__

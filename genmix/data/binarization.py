@@ -15,11 +15,16 @@ def binarize(
     [0, 1], and so no probability.
 
     Raises:
-        TypeError: if the probabilities are not floating point, as grey levels 0..255 are not.
+        TypeError: if they are no array, or not floating point, as grey levels 0..255 are not.
 
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5 ("binarized with
     expectations equal to the real pixel values").
     """
+    if not hasattr(probabilities, "dtype"):
+        raise TypeError(
+            f"probabilities must be one array, got a {type(probabilities).__name__}: of images "
+            "with labels, lambda key, batch: (data.binarize(key, batch[0]), batch[1])."
+        )
     if not jnp.issubdtype(probabilities.dtype, jnp.floating):
         raise TypeError(
             f"probabilities must be floating point in [0, 1], got dtype {probabilities.dtype}; "

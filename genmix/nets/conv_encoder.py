@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets import one_event
 from genmix.nets.convolution.strided import Halving
 from genmix.nets.outputs import Redraw, replaced
 
@@ -69,11 +70,7 @@ class ConvEncoder(nnx.Module):
         return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
 
     def __call__(self, x: Float[Array, "height width channels"]) -> Float[Array, "*out"]:
-        if x.shape != self.in_shape:
-            raise ValueError(
-                f"ConvEncoder expects one event of shape {self.in_shape}, got {x.shape}; "
-                "for a batch use jax.vmap."
-            )
+        one_event.require(self, x, self.in_shape)
         for convolution in self.convolutions:
             x = jax.nn.relu(convolution(x))
         out = self.out(x.reshape(-1))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets import one_event
 from genmix.nets.conv_encoder import coarsest
 from genmix.nets.convolution.strided import Doubling, Halving
 
@@ -129,11 +130,7 @@ class DCGANCritic(nnx.Module):
 
     def features(self, x: Float[Array, "height width channels"]) -> Float[Array, " features"]:
         """Outputs of the last layer but one, for feature matching."""
-        if x.shape != self.in_shape:
-            raise ValueError(
-                f"DCGANCritic expects one event of shape {self.in_shape}, got {x.shape}; for a "
-                'batch use jax.vmap with axis_name="batch".'
-            )
+        one_event.require(self, x, self.in_shape, "batch")
         for i, convolution in enumerate(self.convolutions):
             x = convolution(x)
             x = self.norms[i - 1](x) if i and self.norms else x

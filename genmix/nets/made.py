@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree
 
-from genmix.nets import state
+from genmix.nets import one_event, state
 from genmix.nets.outputs import Redraw
 
 T = TypeVar("T")
@@ -134,11 +134,7 @@ class MADE(nnx.Module):
         skip = None if direct is None else direct.kernel[...] * (inputs[:, None] < outputs)
 
         def network(x: Vector) -> Array:
-            if x.shape != (self.dim,):
-                raise ValueError(
-                    f"MADE expects one event of shape ({self.dim},), got {x.shape}; for a batch "
-                    "use jax.vmap."
-                )
+            one_event.require(self, x, (self.dim,))
             h = x
             for kernel, bias in masked[:-1]:
                 h = self.activation(h @ kernel + bias)

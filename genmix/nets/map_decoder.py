@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets import one_event
 from genmix.nets.conv_encoder import coarsest
 from genmix.nets.convolution.strided import Doubling
 from genmix.nets.pixels import Convolution
@@ -39,11 +40,7 @@ class MapDecoder(nnx.Module):
         )
 
     def __call__(self, z: Float[Array, "rows columns in"]) -> Float[Array, "height width channels"]:
-        if z.shape != self.in_shape:
-            raise ValueError(
-                f"MapDecoder expects one event of shape {self.in_shape}, got {z.shape}; for a "
-                "batch use jax.vmap."
-            )
+        one_event.require(self, z, self.in_shape)
         h = self.context(z)
         for convolution in self.convolutions:
             h = convolution(jax.nn.relu(h))

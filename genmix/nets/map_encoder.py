@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets import one_event
 from genmix.nets.conv_encoder import coarsest
 from genmix.nets.convolution.strided import Halving
 from genmix.nets.pixels import Convolution
@@ -42,11 +43,7 @@ class MapEncoder(nnx.Module):
     def __call__(
         self, x: Float[Array, "height width channels"]
     ) -> Float[Array, "rows columns out"]:
-        if x.shape != self.in_shape:
-            raise ValueError(
-                f"MapEncoder expects one event of shape {self.in_shape}, got {x.shape}; for a "
-                "batch use jax.vmap."
-            )
+        one_event.require(self, x, self.in_shape)
         for convolution in (*self.convolutions, self.context):
             x = jax.nn.relu(convolution(x))
         return self.out(x)

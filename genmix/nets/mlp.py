@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from genmix.nets import one_event
 from genmix.nets.outputs import Redraw, replaced
 
 Shape = int | Sequence[int]
@@ -70,11 +71,7 @@ class MLP(nnx.Module):
         return replaced(self, out_shape=shape, num_outputs=num_outputs, out=out)
 
     def __call__(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
-        if x.shape != self.in_shape:
-            raise ValueError(
-                f"MLP expects one event of shape {self.in_shape}, got {x.shape}; "
-                "for a batch use jax.vmap."
-            )
+        one_event.require(self, x, self.in_shape)
         h = x.reshape(-1)
         for layer in self.hidden:
             h = self.activation(layer(h))

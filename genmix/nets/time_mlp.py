@@ -7,6 +7,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Float, PyTree
 
+from genmix.nets import one_event
 from genmix.nets.joined import joined
 from genmix.nets.time_features import TimeFeatures
 
@@ -60,11 +61,7 @@ class TimeMLP(nnx.Module):
     def __call__(
         self, x: Float[Array, "..."], time: Float[Array, ""], cond: PyTree = None
     ) -> Float[Array, "..."]:
-        if x.shape != self.in_shape:
-            raise ValueError(
-                f"TimeMLP expects one event of shape {self.in_shape}, got {x.shape}; for a batch "
-                "use jax.vmap."
-            )
+        one_event.require(self, x, self.in_shape)
         told = joined([self.features(time), *jax.tree.leaves(cond)])
         if told.size != _FEATURES + self.cond_size:
             raise ValueError(

@@ -1,5 +1,6 @@
 """What users hand to `fit` by mistake, refused in a sentence with the remedy."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -23,15 +24,17 @@ def require(key: Any, players: Any, data: Any) -> None:
 
     Raises:
         TypeError: naming what came, and what to pass.
+        ValueError: if there are several keys.
     """
     if isinstance(key, int):
         raise TypeError(f"key must be a key of jax.random, got {key}: pass jax.random.key({key}).")
-    dtype = getattr(key, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise TypeError(
             f"key must be a typed key of jax.random, got {type(key).__name__}: pass one such as "
             "jax.random.key(0)."
         )
+    if key.shape:
+        raise ValueError(f"key must be one key, got an array of keys {key.shape}: pass key[0].")
     if isinstance(players, Player):
         raise TypeError("players must be a list, got one Player: write [player].")
     if strangers := [p for p in players if not isinstance(p, Player)]:
@@ -44,3 +47,32 @@ def require(key: Any, players: Any, data: Any) -> None:
             f"data is an iterator ({type(data).__name__}), in which a resumed run could not find "
             "its place: pass arrays, or a genmix.data.Stream."
         )
+    is_leaf = jax.tree_util.all_leaves([data]) and not hasattr(data, "shape")
+    if is_leaf and hasattr(data, "__iter__") and not hasattr(data, "__getitem__"):
+        raise TypeError(
+            f"data is a {type(data).__name__}, which can only be gone through from its start: pass "
+            "its examples as arrays, or its source to genmix.data.Stream(source, batch_size=..., "
+            "seed=...)."
+        )
+
+
+def require_transform(transform: Any) -> None:
+    """Refuse what is no function of a key and a batch; None is none.
+
+    Raises:
+        TypeError: saying what came.
+    """
+    if transform is None:
+        return
+    expectation = "transform must be a function (key, batch) -> batch"
+    if not callable(transform):
+        raise TypeError(f"{expectation}, got {transform!r}.")
+    try:
+        inspect.signature(transform).bind(None, None)
+    except TypeError as error:
+        raise TypeError(
+            f"{expectation}; the one given does not take these two: one without chance is "
+            "lambda key, batch: f(batch)."
+        ) from error
+    except ValueError:  # a builtin that does not say what it takes
+        return

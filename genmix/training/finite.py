@@ -14,6 +14,12 @@ from jaxtyping import Array, Bool, PyTree
 
 from genmix.training.player import Player
 
+_OFF_SUPPORT = {
+    "log_likelihood": "an x is off the likelihood's support, or at its edge: bits are of "
+    "Bernoulli, whole levels of DiscretizedLogistic and Categorical, real numbers of Normal. Take "
+    "another likelihood, or make x fit by the plan's transform, data.binarize for instance",
+    "rate": "a z that the posterior draws is off the prior's support: choose parts of one support",
+}
 _KINDS = ("loss", "gradient", "parameters")  # in the order in which a step computes them
 _SHOWN = 3  # names in a message
 _FRAMES = 3  # lines of source
@@ -106,6 +112,27 @@ class Replay:
         names = _listed(leaves) or "a loss"
         return f"{names} is not finite by round {self._before + num_rounds}"
 
+    def remedy(self, metrics: Mapping[str, np.ndarray]) -> str:
+        """What to change: the data, where no step was taken before a term of the loss was infinite.
+
+        Args:
+            metrics: as for `explanation`, which looks for the fault.
+        """
+        fault = self._fault
+        if fault is None or fault.kind != "loss" or self._before + fault.round + fault.step:
+            return "Lower the learning rate or clip the gradient (optax.clip_by_global_norm)"
+        if broken := not_finite(self._data):
+            where = f" at {_listed(broken)}" if any(broken) else ""
+            return f"Nothing has been learned yet: the data hold NaN or infinities{where}"
+        terms = {n: metrics.get(n, metrics.get(f"{fault.player.name}/{n}")) for n in _OFF_SUPPORT}
+        for name, values in terms.items():
+            if name in fault.names and values is not None and np.isinf(values[fault.round]):
+                return (
+                    f"Nothing has been learned yet: {name} is {float(values[fault.round])}, as "
+                    f"{_OFF_SUPPORT[name]}. {_ranges(self._data)}"
+                )
+        return "Nothing has been learned yet, so look at the data and at how the model begins"
+
     def operation(self) -> str:
         """The first operation of that round that gives NaN or divides by zero, and its source."""
         if self._fault is None:
@@ -140,6 +167,16 @@ def _described(fault: Fault, metrics: Mapping[str, np.ndarray], before: int) -> 
     value = "not finite" if math.isfinite(last) else last  # it may have been an earlier step's
     verb = "is" if len(fault.names) == 1 else "are"
     return f"the loss of {where} is {value}" + (f", and so {verb} its {names}" if names else "")
+
+
+def _ranges(data: PyTree) -> str:
+    """Smallest and largest numbers of the data, before a transform."""
+    said = [
+        f"data{jax.tree_util.keystr(path)} has {leaf.dtype} from {jnp.min(leaf)} to {jnp.max(leaf)}"
+        for path, leaf in jax.tree.leaves_with_path(data)
+        if jnp.issubdtype(leaf.dtype, jnp.number) and leaf.size
+    ]
+    return _listed(said)
 
 
 def _listed(names: Sequence[str]) -> str:

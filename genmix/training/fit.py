@@ -261,8 +261,7 @@ class _Training:
         operation = f"the operation: {replay.operation()}" if self.run.debug else hint
         kept = "" if self.checkpoints is None else ", and the checkpoints before it are kept"
         raise FloatingPointError(
-            f"{what}; training stops here{kept}. Lower the learning rate or clip the gradient "
-            f"(optax.clip_by_global_norm); {operation}."
+            f"{what}; training stops here{kept}. {replay.remedy(metrics)}; {operation}."
         )
 
     def _judged(self, state: GameState) -> Any:

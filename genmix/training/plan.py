@@ -55,6 +55,7 @@ class Plan:
             values["validation.patience"] = self.validation.patience
         for name, value in values.items():
             arguments.require_count(name, value)
+        arguments.require_transform(self.transform)
         if self.average_decay is not None and not 0 <= self.average_decay < 1:
             raise ValueError(f"average_decay must be in [0, 1), got {self.average_decay}.")
         if self.validation is not None and self.validation.every % self.rounds_per_call:

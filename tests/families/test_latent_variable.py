@@ -344,3 +344,12 @@ def test_particles_are_drawn_independently():
     one = lambda key, draw: weigh.terms(linear_gaussian.one_layer(), key, X, None, draw)
     terms = particles(jax.random.key(0), one, reparameterized.draw, 4)
     assert len(np.unique(np.asarray(terms.log_likelihood))) == 4
+
+
+@pytest.mark.parametrize("role", ["prior", "likelihood", "posterior"])
+def test_a_class_in_place_of_a_part_is_refused(role):
+    model = linear_gaussian.one_layer()
+    roles = ("prior", "likelihood", "posterior")
+    parts: dict[str, Any] = {name: getattr(model, name) for name in roles}
+    with pytest.raises(TypeError, match=f"the {role} is the class Normal: build it, as in Normal"):
+        LatentVariableModel(**parts | {role: Normal})

@@ -1,5 +1,7 @@
 """What `fit` is given: data sets with their transform, and mistakes."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +58,38 @@ def test_mistakes_are_refused_in_words(given, message):
     arguments.require(**right)
     with pytest.raises(TypeError, match=message):
         arguments.require(**right | given)
+
+
+def test_random_streams_are_no_key():
+    with pytest.raises(TypeError, match=r"key must be a typed key of jax\.random, got Rngs"):
+        arguments.require(nnx.Rngs(0), [PLAYER], jnp.zeros((8, 1)))
+
+
+def test_several_keys_are_refused():
+    with pytest.raises(ValueError, match=r"got an array of keys \(2,\): pass key\[0\]"):
+        arguments.require(jax.random.split(jax.random.key(0)), [PLAYER], jnp.zeros((8, 1)))
+
+
+def test_what_is_read_from_its_start_is_refused():
+    grain = pytest.importorskip("grain")
+    source = grain.MapDataset.source(np.zeros((8, 1)))
+    arguments.require(jax.random.key(0), [PLAYER], source)  # its examples are gathered as arrays'
+    with pytest.raises(TypeError, match="which can only be gone through from its start"):
+        arguments.require(jax.random.key(0), [PLAYER], source.to_iter_dataset())
+
+
+@pytest.mark.parametrize(
+    ("transform", "message"),
+    [
+        (3, r"transform must be a function \(key, batch\) -> batch, got 3"),
+        (lambda batch: batch, "does not take these two: one without chance is lambda key, batch"),
+    ],
+)
+def test_what_is_no_transform_is_refused(transform, message):
+    with pytest.raises(TypeError, match=message):
+        arguments.require_transform(transform)
+
+
+def test_a_transform_of_images_given_images_with_labels_says_how():
+    with pytest.raises(TypeError, match=r"got a tuple: of images with labels, lambda key, batch"):
+        inspect.unwrap(data.binarize)(jax.random.key(0), (np.zeros(3), np.zeros(3)))

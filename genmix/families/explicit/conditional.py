@@ -35,7 +35,7 @@ from genmix.densities import (
 )
 from genmix.densities import distribution as records
 from genmix.densities.distribution import Distribution
-from genmix.nets import outputs
+from genmix.nets import one_event, outputs
 
 Event = Shaped[Array, "..."]
 Network = Callable[[PyTree], Array]
@@ -93,8 +93,10 @@ class _Conditional(nnx.Module, Generic[D]):
         """Log-density of the event, in nats.
 
         Raises:
+            TypeError: if x is no array.
             ValueError: if x has not the shape that the network gives.
         """
+        one_event.require_array(f"{_name(self)} is of one array x", x)
         numbers = self.numbers(cond)
         expected = (*numbers.shape[:-1], *self.distribution.entry_shape)
         if x.shape != expected:
