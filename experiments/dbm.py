@@ -20,8 +20,8 @@ from experiments.boltzmann.config import Shared
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families.energy import chain
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
+from genmix.mcmc import kernel
 from genmix.runs import command_line
 from genmix.training.fit import History
 
@@ -103,7 +103,7 @@ def draw(config: Config, dataset: Dataset, model: DeepBoltzmann, out: Path) -> N
     def sampled(keys, test):
         def one(key, v):
             means = model.mean_field(v, 50)
-            end = chain.end(key, model.transition, means, 1000)
+            end = kernel.run(key, model.chain_kernel(), means, 1000).position
             return jax.nn.sigmoid(model.field(end, 0))
 
         return jax.vmap(one)(keys, test)

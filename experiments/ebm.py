@@ -22,7 +22,8 @@ from genmix import objectives
 from genmix.data import toy_2d
 from genmix.densities import normal
 from genmix.evaluation import baselines, pictures
-from genmix.families.energy.energy import Energy, langevin
+from genmix.families.energy.energy import Energy
+from genmix.mcmc import mala
 from genmix.nets import MLP
 from genmix.objectives import Term
 from genmix.runs import command_line
@@ -101,17 +102,17 @@ def exact() -> Term:
 
 
 def term(config: Config, method: Method) -> Term:
-    transition = langevin(config.langevin_size, adjusted=True)
+    kernel = lambda model: mala.build(model.log_unnormalized, config.langevin_size)
     if method == "exact":
         return exact()
     if method == "cd":
-        return objectives.contrastive_divergence(config.langevin_steps, transition=transition)
+        return objectives.contrastive_divergence(config.langevin_steps, kernel=kernel)
     noise = WideNormal().sample
     chains = jax.vmap(noise)(jax.random.split(jax.random.key(config.seed), config.buffer))
     return objectives.persistent_contrastive_divergence(
         chains,
         config.langevin_steps,
-        transition=transition,
+        kernel=kernel,
         chains_at_once=config.batch_size,
         restart=noise,
     )

@@ -113,28 +113,29 @@ RUNS = 16
 """Of sequential Monte Carlo, whose spread is its error."""
 
 
-def path(key: jax.Array) -> jax.Array:
+def to_the_ring() -> bridge.Path:
+    """From a standard normal."""
+    move = lambda logdensity_fn, beta: hmc.build(logdensity_fn, 0.5 - 0.3 * beta, 3)
+    return bridge.Geometric(StandardNormal(2), ring, move)
+
+
+def weight(key: jax.Array) -> jax.Array:
     """One log-weight of annealed importance sampling for the ring."""
-    schedule = bridge.sigmoidal(60)
-    return annealed_importance.run(key, StandardNormal(2), ring, move, schedule).log_weight
+    return annealed_importance.run(key, to_the_ring(), bridge.sigmoidal(60)).log_weight
 
 
 def population(key: jax.Array, size: int) -> jax.Array:
     """One estimate by sequential Monte Carlo for the ring."""
     return sequential_monte_carlo.run(
-        key, StandardNormal(2), ring, move, bridge.linear(20), num_particles=size, threshold=0.8
+        key, to_the_ring(), bridge.linear(20), num_particles=size, threshold=0.8
     ).log_evidence
-
-
-def move(logdensity_fn: Callable[[jax.Array], jax.Array], beta: jax.Array) -> Any:
-    return hmc.build(logdensity_fn, 0.5 - 0.3 * beta, 3)
 
 
 def normalize(config: Config, method: str) -> dict[str, float]:
     """Log Z of the ring, in nats, from a standard normal, and its standard error."""
     if method == "AIS":
         keys = jax.random.split(config.key, config.particles)
-        log_weights = jax.jit(jax.vmap(path))(keys)
+        log_weights = jax.jit(jax.vmap(weight))(keys)
     else:
         keys = jax.random.split(jax.random.key(config.seed + 1), RUNS)
         one = lambda key: population(key, config.particles // RUNS)

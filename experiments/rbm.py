@@ -20,8 +20,8 @@ from experiments.boltzmann.config import Shared
 from genmix import evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
-from genmix.families.energy import chain
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.mcmc import kernel
 from genmix.objectives import Term
 from genmix.runs import command_line
 
@@ -79,7 +79,7 @@ def sampled(key: jax.Array, model: Any, v: jax.Array, num_steps: int) -> jax.Arr
     """Means of x at the end of chains of num_steps from each v."""
 
     def one(key, v):
-        end = chain.end(key, model.transition, v, num_steps)
+        end = kernel.run(key, model.chain_kernel(), v, num_steps).position
         return model.mean(jax.nn.sigmoid(model.hidden_field(end)))
 
     return jax.vmap(one)(jax.random.split(key, len(v)), v)

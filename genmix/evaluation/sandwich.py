@@ -206,22 +206,23 @@ def _layers(model: Any) -> tuple[LatentVariableModel, ...]:
     return tuple(layers)
 
 
-def _problem(model: Any, x: PyTree, annealing: Annealing) -> tuple[Any, ...]:
-    """Base, target, kernels and schedule of one event's paths."""
+def _path(model: Any, x: PyTree, annealing: Annealing) -> tuple[bridge.Geometric, bridge.Schedule]:
+    """From the start to p(x, z) of one event, with the schedule."""
     all_of = _Joint(_layers(state.fresh(model)))
     base = _FromPosteriors(all_of, x) if annealing.start == "posterior" else _FromPrior(all_of)
     joint = lambda zs: all_of.log_prior(zs) + all_of.log_likelihood(x, zs)
     kernel = lambda logdensity, beta: hmc.build(
         logdensity, annealing.step_size, annealing.num_leapfrog
     )
-    return base, joint, kernel, bridge.sigmoidal(annealing.num_temperatures)
+    path = bridge.Geometric(base, joint, kernel)
+    return path, bridge.sigmoidal(annealing.num_temperatures)
 
 
 @functools.partial(jax.jit, static_argnames="annealing")
 def _forward(keys: Key[Array, " n"], model: Any, x: PyTree, annealing: Annealing) -> Array:
     def one(event):
         key, x = event
-        path = lambda key: annealed_importance.run(key, *_problem(model, x, annealing)).log_weight
+        path = lambda key: annealed_importance.run(key, *_path(model, x, annealing)).log_weight
         log_weights = jax.vmap(path)(jax.random.split(key, annealing.num_chains))
         return jax.nn.logsumexp(log_weights) - math.log(annealing.num_chains)
 
@@ -234,8 +235,8 @@ def _backward(
 ) -> Array:
     def one(event):
         key, z, x = event
-        problem = _problem(model, x, annealing)
-        path = lambda key: annealed_importance.reverse(key, z, *problem).log_weight
+        annealed = _path(model, x, annealing)
+        path = lambda key: annealed_importance.reverse(key, z, *annealed).log_weight
         log_weights = jax.vmap(path)(jax.random.split(key, annealing.num_chains))
         return math.log(annealing.num_chains) - jax.nn.logsumexp(-log_weights)
 

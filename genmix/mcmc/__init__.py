@@ -1,6 +1,7 @@
 """Markov chain Monte Carlo: kernels, many chains at once, diagnostics.
 
-A kernel has `init(position) -> state` and `step(key, state) -> (state, info)`, as BlackJAX's have.
+A kernel has `init(position) -> state` and `step(key, state) -> (state, info)`, as BlackJAX's have:
+see `mcmc.kernel`.
 """
 
 from genmix.mcmc import (
@@ -16,6 +17,7 @@ from genmix.mcmc import (
     importance,
     independent,
     inference_data,
+    kernel,
     langevin,
     mala,
     metropolis_hastings,
@@ -48,6 +50,7 @@ __all__ = [
     "importance",
     "independent",
     "inference_data",
+    "kernel",
     "langevin",
     "mala",
     "metropolis_hastings",

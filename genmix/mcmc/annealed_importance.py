@@ -1,26 +1,24 @@
-"""Annealed importance sampling: log-weights target / base along a path of bridges."""
+"""Annealed importance sampling: log-weights target / base along a path of densities."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.mcmc import bridge, target
+from genmix.mcmc import bridge, kernel
 
 
 class Particle(NamedTuple):
     """Where a path ended, with its log-weight, in nats."""
 
-    position: Any
+    position: PyTree
     log_weight: Float[Array, ""]
 
 
 def run(
     key: Key[Array, ""],
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
+    path: bridge.Path,
     inverse_temperatures: bridge.Schedule,
     *,
     num_steps: int = 1,
@@ -31,8 +29,7 @@ def run(
     in expectation. Draws weighted so represent the target.
 
     Args:
-        base: any object with `sample(key)` and a normalized `log_prob(x)`.
-        make_kernel: (log-density of a bridge, beta) -> kernel that leaves it invariant.
+        path: such as `bridge.Geometric(base, log_target, make_kernel)`.
         inverse_temperatures: from 0 to 1, such as `bridge.linear(1000)`. A schedule may be adapted
             to the problem, but not to this run (see `sequential_monte_carlo.adaptive_schedule`).
         num_steps: of the kernel at each temperature.
@@ -44,31 +41,25 @@ def run(
     """
     betas = _checked(inverse_temperatures, num_steps)
     start_key, path_key = jax.random.split(key)
-    position = jax.tree.map(jnp.asarray, base.sample(start_key))
 
     def anneal(particle, inputs):
-        i, beta, step = inputs
-        key = jax.random.fold_in(path_key, i)
-        weight = step * bridge.log_ratio(base.log_prob, log_target, particle.position)
-        position, _ = bridge.move(
-            key, particle.position, base, log_target, make_kernel, beta, num_steps
-        )
-        return Particle(position, particle.log_weight + weight), None
+        i, before, beta = inputs
+        weight = path.log_ratio(particle.position, before, beta)
+        moves_key = jax.random.fold_in(path_key, i)
+        end = kernel.run(moves_key, path.kernel(beta), particle.position, num_steps)
+        return Particle(end.position, particle.log_weight + weight), None
 
-    steps = jnp.diff(betas)
-    start = Particle(position, jnp.zeros((), steps.dtype))
-    inputs = jnp.arange(steps.size - 1), betas[1:-1], steps[:-1]
+    start = Particle(path.sample(start_key), jnp.zeros((), betas.dtype))
+    inputs = jnp.arange(betas.size - 2), betas[:-2], betas[1:-1]
     particle, _ = jax.lax.scan(anneal, start, inputs)
-    last = steps[-1] * bridge.log_ratio(base.log_prob, log_target, particle.position)
+    last = path.log_ratio(particle.position, betas[-2], betas[-1])
     return Particle(particle.position, particle.log_weight + last)
 
 
 def reverse(
     key: Key[Array, ""],
     position: PyTree,
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
+    path: bridge.Path,
     inverse_temperatures: bridge.Schedule,
     *,
     num_steps: int = 1,
@@ -86,23 +77,19 @@ def reverse(
     """
     betas = _checked(inverse_temperatures, num_steps)
     position = jax.tree.map(jnp.asarray, position)
-    steps = jnp.diff(betas)
-    last = steps[-1] * bridge.log_ratio(base.log_prob, log_target, position)
+    last = path.log_ratio(position, betas[-2], betas[-1])
 
     def anneal(particle, inputs):
-        i, beta, step = inputs
-        step_key = jax.random.fold_in(key, i)
-        position, _ = bridge.move(
-            step_key, particle.position, base, log_target, make_kernel, beta, num_steps
-        )
-        weight = step * bridge.log_ratio(base.log_prob, log_target, position)
-        return Particle(position, particle.log_weight + weight), None
+        i, before, beta = inputs
+        moves_key = jax.random.fold_in(key, i)
+        end = kernel.run(moves_key, path.kernel(beta), particle.position, num_steps)
+        weight = path.log_ratio(end.position, before, beta)
+        return Particle(end.position, particle.log_weight + weight), None
 
-    inputs = jnp.arange(steps.size - 1), betas[1:-1][::-1], steps[:-1][::-1]
+    inputs = jnp.arange(betas.size - 2), betas[:-2][::-1], betas[1:-1][::-1]
     return jax.lax.scan(anneal, Particle(position, last), inputs)[0]
 
 
 def _checked(inverse_temperatures: bridge.Schedule, num_steps: int) -> Array:
-    if num_steps < 1:
-        raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+    kernel.require_steps(num_steps)
     return bridge.check_schedule(inverse_temperatures)

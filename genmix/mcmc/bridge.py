@@ -1,7 +1,7 @@
-"""Densities between a base and a target: base^(1 - beta) target^beta, 0 <= beta <= 1."""
+"""Paths of densities from a base to a target, such as base^(1 - beta) target^beta."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +10,9 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.mcmc import target
+from genmix.mcmc.kernel import Kernel
 
-MakeKernel = Callable[[target.LogDensity, Any], Any]
+MakeKernel = Callable[[target.LogDensity, Array], Kernel[Any]]
 """(log-density of a bridge, its inverse temperature beta) -> a kernel that leaves it invariant."""
 
 
@@ -41,26 +42,47 @@ def log_ratio(
     return jnp.where(end == -jnp.inf, -jnp.inf, end - base)
 
 
-def move(
-    key: Key[Array, ""],
-    position: PyTree,
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: MakeKernel,
-    beta: Array,
-    num_steps: int,
-) -> tuple[PyTree, Float[Array, ""]]:
-    """One particle num_steps further at a bridge; with its acceptance rate, 1 if it is not told."""
-    kernel = make_kernel(logdensity(base.log_prob, log_target, beta), beta)
+@runtime_checkable
+class Path(Protocol):
+    """Densities f_beta, f_0 that of a base, normalized, and f_1 the target."""
 
-    def step(i, carry):
-        state, total = carry
-        state, info = kernel.step(jax.random.fold_in(key, i), state)
-        return state, total + getattr(info, "acceptance_rate", 1.0)
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        """A draw from the base."""
+        ...
 
-    carry = kernel.init(position), jnp.zeros((), beta.dtype)
-    state, total = jax.lax.fori_loop(0, num_steps, step, carry)
-    return state.position, total / num_steps
+    def log_ratio(self, position: PyTree, /, beta: Array, next_beta: Array) -> Float[Array, ""]:
+        """Log of f_next_beta over f_beta at a position, in nats."""
+        ...
+
+    def kernel(self, beta: Array) -> Kernel[Any]:
+        """One that leaves f_beta invariant."""
+        ...
+
+
+@runtime_checkable
+class Base(Protocol):
+    """Draws, and knows its normalized density in nats: a part of no condition, or any other."""
+
+    def sample(self, key: Key[Array, ""], /) -> PyTree: ...
+
+    def log_prob(self, x: PyTree, /) -> Float[Array, ""]: ...
+
+
+class Geometric(NamedTuple):
+    """f_beta = base^(1 - beta) target^beta."""
+
+    base: Base
+    log_target: target.LogDensity
+    make_kernel: MakeKernel
+
+    def sample(self, key: Key[Array, ""]) -> PyTree:
+        return jax.tree.map(jnp.asarray, self.base.sample(key))
+
+    def log_ratio(self, position: PyTree, beta: Array, next_beta: Array) -> Float[Array, ""]:
+        return (next_beta - beta) * log_ratio(self.base.log_prob, self.log_target, position)
+
+    def kernel(self, beta: Array) -> Kernel[Any]:
+        return self.make_kernel(logdensity(self.base.log_prob, self.log_target, beta), beta)
 
 
 def check_schedule(inverse_temperatures: Schedule, *, first: bool = True) -> Array:

@@ -49,7 +49,8 @@ class Kernel:
             )
         else:
             position = state.position
-            keys = jax.random.split(key, len(self.updates))
+            several = len(self.updates) > 1
+            keys = jax.random.split(key, len(self.updates)) if several else [key]
             for update, block_key in zip(self.updates, keys, strict=True):
                 position = target.in_precision_of(position, update(block_key, position))
         finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(position)]

@@ -1,19 +1,19 @@
 """Sequential Monte Carlo through tempered bridges: reweight, resample, move."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.mcmc import bridge, importance, resampling, target
+from genmix.mcmc import bridge, importance, kernel, resampling
 
 
 class Result(NamedTuple):
     """Weighted particles of the target, and the estimate of its integral."""
 
-    position: Any  # [n, ...]
+    position: PyTree  # [n, ...]
     log_weight: Float[Array, " n"]  # relative to each other
     log_evidence: Float[Array, ""]  # log Z, in nats; exp of it is unbiased
     ess: Float[Array, " temperatures"]  # of the weights at each temperature but the first
@@ -22,9 +22,7 @@ class Result(NamedTuple):
 
 def run(
     key: Key[Array, ""],
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
+    path: bridge.Path,
     inverse_temperatures: bridge.Schedule,
     *,
     num_particles: int,
@@ -37,8 +35,7 @@ def run(
     Annealed importance sampling is the case threshold = 0.
 
     Args:
-        base: any object with `sample(key)` and a normalized `log_prob(x)`.
-        make_kernel: (log-density of a bridge, beta) -> kernel that leaves it invariant.
+        path: such as `bridge.Geometric(base, log_target, make_kernel)`.
         inverse_temperatures: from 0 to 1; for log Z to stay unbiased, not adapted in this run.
         num_steps: of the kernel at each temperature.
 
@@ -55,13 +52,13 @@ def run(
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be between 0 and 1, got {threshold}.")
     start_key, run_key = jax.random.split(key)
-    position = _start(start_key, base, num_particles)
+    position = _start(start_key, path, num_particles)
 
     def temperature(carry, inputs):
         position, log_weight, log_evidence = carry
-        i, beta, step = inputs
+        i, before, beta = inputs
         resample_key, move_key = jax.random.split(jax.random.fold_in(run_key, i))
-        log_weight += step * _log_ratios(base, log_target, position)
+        log_weight += _log_ratios(path, position, before, beta)
         ess = importance.effective_sample_size(log_weight)
         ancestors = resample(resample_key, log_weight)
         mean = importance.log_evidence(log_weight).value
@@ -71,12 +68,12 @@ def run(
         position = jax.tree.map(lambda a: a[chosen], position)
         log_evidence += jnp.where(is_low, mean, 0.0)
         log_weight = jnp.where(is_low, 0.0, log_weight)
-        position, rate = _move(move_key, position, base, log_target, make_kernel, beta, num_steps)
+        position, rate = _move(move_key, position, path, beta, num_steps)
         return (position, log_weight, log_evidence), (ess, rate)
 
     dtype = betas.dtype
     carry = position, jnp.zeros(num_particles, dtype), jnp.zeros((), dtype)
-    inputs = jnp.arange(betas.size - 1), betas[1:], jnp.diff(betas)
+    inputs = jnp.arange(betas.size - 1), betas[:-1], betas[1:]
     carry, (ess, rate) = jax.lax.scan(temperature, carry, inputs)
     position, log_weight, log_evidence = carry
     log_evidence += importance.log_evidence(log_weight).value
@@ -85,9 +82,7 @@ def run(
 
 def adaptive_schedule(
     key: Key[Array, ""],
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
+    path: bridge.Path,
     *,
     num_particles: int,
     num_steps: int = 1,
@@ -108,26 +103,26 @@ def adaptive_schedule(
     @jax.jit
     def temperature(key, position, beta):
         resample_key, move_key = jax.random.split(key)
-        ratios = _log_ratios(base, log_target, position)
+        log_ratios = lambda found: _log_ratios(path, position, beta, found)
 
         def halve(_, bounds):
             low, high = bounds
             middle = 0.5 * (low + high)
-            size = importance.effective_sample_size((middle - beta) * ratios)
+            size = importance.effective_sample_size(log_ratios(middle))
             is_fine = size >= ess * num_particles
             return jnp.where(is_fine, middle, low), jnp.where(is_fine, high, middle)
 
         one = jnp.ones_like(beta)
         found, _ = jax.lax.fori_loop(0, 40, halve, (beta, one))
-        whole = importance.effective_sample_size((one - beta) * ratios)
+        whole = importance.effective_sample_size(log_ratios(one))
         found = jnp.where(whole >= ess * num_particles, one, found)
-        chosen = resampling.systematic(resample_key, (found - beta) * ratios)
+        chosen = resampling.systematic(resample_key, log_ratios(found))
         position = jax.tree.map(lambda a: a[chosen], position)
-        position, _ = _move(move_key, position, base, log_target, make_kernel, found, num_steps)
+        position, _ = _move(move_key, position, path, found, num_steps)
         return position, found
 
     start_key, run_key = jax.random.split(key)
-    position = _start(start_key, base, num_particles)
+    position = _start(start_key, path, num_particles)
     betas = [0.0]
     for step_key in jax.random.split(run_key, max_temperatures):
         position, beta = temperature(step_key, position, jnp.asarray(betas[-1]))
@@ -142,27 +137,19 @@ def adaptive_schedule(
     )
 
 
-def _start(key: Key[Array, ""], base: Any, num_particles: int) -> PyTree:
-    return jax.vmap(base.sample)(jax.random.split(key, num_particles))
+def _start(key: Key[Array, ""], path: bridge.Path, num_particles: int) -> PyTree:
+    return jax.vmap(path.sample)(jax.random.split(key, num_particles))
 
 
-def _log_ratios(base: Any, log_target: target.LogDensity, position: PyTree) -> Array:
-    return jax.vmap(lambda x: bridge.log_ratio(base.log_prob, log_target, x))(position)
+def _log_ratios(path: bridge.Path, position: PyTree, beta: Array, next_beta: Array) -> Array:
+    return jax.vmap(lambda x: path.log_ratio(x, beta, next_beta))(position)
 
 
 def _move(
-    key: Key[Array, ""],
-    position: PyTree,
-    base: Any,
-    log_target: target.LogDensity,
-    make_kernel: bridge.MakeKernel,
-    beta: Array,
-    num_steps: int,
+    key: Key[Array, ""], position: PyTree, path: bridge.Path, beta: Array, num_steps: int
 ) -> tuple[PyTree, Array]:
     """All particles num_steps further, and their mean acceptance rate."""
-    move = lambda key, position: bridge.move(
-        key, position, base, log_target, make_kernel, beta, num_steps
-    )
+    move = lambda key, position: kernel.run(key, path.kernel(beta), position, num_steps)
     keys = jax.random.split(key, jax.tree.leaves(position)[0].shape[0])
-    position, rate = jax.vmap(move)(keys, position)
-    return position, jnp.mean(rate)
+    ends = jax.vmap(move)(keys, position)
+    return ends.position, jnp.mean(ends.acceptance_rate)

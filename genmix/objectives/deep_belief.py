@@ -5,8 +5,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from genmix.families.energy import chain
 from genmix.families.energy.deep_belief import DeepBelief
+from genmix.mcmc import kernel
 from genmix.objectives.term import Term
 
 
@@ -24,7 +24,7 @@ def up_down(num_steps: int) -> Term:
 
     Source: Hinton, Osindero & Teh (2006), Neural Computation 18(7), section 5 and appendix B.
     """
-    chain.require_steps(num_steps)
+    kernel.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
         constant = jax.tree.map(jax.lax.stop_gradient, model)
@@ -32,8 +32,8 @@ def up_down(num_steps: int) -> Term:
         def one(key, v):
             up_key, chain_key, down_key = jax.random.split(key, 3)
             awake = constant.infer(up_key, v)
-            top = chain.end(chain_key, constant.top.transition, awake[-1], num_steps)
-            asleep = constant.generate(down_key, top)
+            end = kernel.run(chain_key, constant.top.chain_kernel(), awake[-1], num_steps)
+            asleep = constant.generate(down_key, end.position)
             return _parts(model, awake, asleep)
 
         parts = jax.vmap(one)(jax.random.split(key, len(batch)), batch)

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.families import weigh
-from genmix.families.energy import chain
 from genmix.families.energy.generative_stochastic import GenerativeStochastic
+from genmix.mcmc import kernel
 from genmix.objectives.term import Term
 
 
@@ -23,7 +23,7 @@ def walkback(num_steps: int) -> Term:
 
     Source: Bengio, Yao, Alain & Vincent (2013), arXiv:1305.6663, section 4 and algorithm 1.
     """
-    chain.require_steps(num_steps)
+    kernel.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
         keys = jax.random.split(key, jax.tree.leaves(batch)[0].shape[0])

@@ -13,21 +13,22 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import Unnormalized
-from genmix.families.energy import chain
+from genmix.mcmc import kernel as kernels
+from genmix.mcmc.kernel import HasChainKernel, Kernel
 from genmix.objectives.term import Term
 
-Transition = Callable[[Any, Key[Array, ""], PyTree], PyTree]
-"""(model, key, x) -> x: one step of a chain that leaves the model's density invariant."""
+KernelOf = Callable[[Any], Kernel[Any]]
+"""Model -> a kernel that leaves its density invariant."""
 
 
-def _own_transition(model: Any, key: Key[Array, ""], x: PyTree) -> PyTree:
-    return model.transition(key, x)
+def _own(model: HasChainKernel) -> Kernel[Any]:
+    return model.chain_kernel()
 
 
 def contrastive_divergence(
     num_steps: int,
     *,
-    transition: Transition = _own_transition,
+    kernel: KernelOf = _own,
 ) -> Term:
     """CD-k: chains of num_steps that start at the data, anew in each step of training.
 
@@ -35,27 +36,28 @@ def contrastive_divergence(
     log-unnormalized densities, is no likelihood.
 
     Args:
-        transition: of the model's own (`model.transition`) if not given; or such as `langevin`.
+        kernel: the model's own, `model.chain_kernel()`, if not given; or one such as
+            `lambda model: mala.build(model.log_unnormalized, 0.1)`.
 
     Raises:
         ValueError: if num_steps < 1.
 
     Source: Hinton (2002), Training Products of Experts by Minimizing Contrastive Divergence.
     """
-    chain.require_steps(num_steps)
+    kernels.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
-        draws = _advance(model, key, batch, transition, num_steps)
+        draws = _advance(model, key, batch, kernel, num_steps)
         return _contrast("contrastive_divergence", model, batch, draws, carry)
 
-    return Term(loss, _checked)
+    return Term(loss, lambda model: _checked(model, kernel))
 
 
 def persistent_contrastive_divergence(
     chains: PyTree,
     num_steps: int,
     *,
-    transition: Transition = _own_transition,
+    kernel: KernelOf = _own,
     chains_at_once: int | None = None,
     restart: Callable[[Key[Array, ""]], PyTree] | None = None,
     restart_rate: float = 0.05,
@@ -77,7 +79,7 @@ def persistent_contrastive_divergence(
     Source: Tieleman (2008), Training Restricted Boltzmann Machines using Approximations to the
     Likelihood Gradient; Du & Mordatch (2019), arXiv:1903.08689, for the replay buffer.
     """
-    chain.require_steps(num_steps)
+    kernels.require_steps(num_steps)
     chains = jax.tree.map(jnp.asarray, chains)
     num_chains = jax.tree.leaves(chains)[0].shape[0]
     at_once = num_chains if chains_at_once is None else chains_at_once
@@ -105,40 +107,43 @@ def persistent_contrastive_divergence(
         else:
             chosen = jax.random.choice(choice_key, num_chains, (at_once,), replace=False)
         start = restarted(restart_key, jax.tree.map(lambda a: a[chosen], carry))
-        draws = _advance(model, move_key, start, transition, num_steps)
+        draws = _advance(model, move_key, start, kernel, num_steps)
         carry = jax.tree.map(lambda a, d: a.at[chosen].set(d), carry, draws)
         return _contrast("contrast", model, batch, draws, carry)
 
     def init(model):
-        _checked(model)
+        _checked(model, kernel)
         return jax.tree.map(jnp.array, chains)
 
     return Term(loss, init)
 
 
-def _checked(model: Any) -> tuple[()]:
+def _checked(model: Any, kernel: KernelOf) -> tuple[()]:
     if not isinstance(model, Unnormalized):
         raise TypeError(
             f"{type(model).__name__} has no log_unnormalized: contrastive divergence is for "
             "densities that are not normalized; train others by a bound."
         )
+    if kernel is _own and not isinstance(model, HasChainKernel):
+        raise TypeError(
+            f"{type(model).__name__} has no kernel of its own: pass one, such as "
+            "kernel=lambda model: mala.build(model.log_unnormalized, 0.1)."
+        )
     return ()
 
 
 def _advance(
-    part: Any, key: Key[Array, ""], x: PyTree, transition: Transition, num_steps: int
+    part: Unnormalized, key: Key[Array, ""], x: PyTree, kernel: KernelOf, num_steps: int
 ) -> PyTree:
     """Each event num_steps of its chain further, as a constant."""
-    constant = jax.tree.map(jax.lax.stop_gradient, part)
-
-    step = lambda key, x: transition(constant, key, x)
+    moves = kernel(jax.tree.map(jax.lax.stop_gradient, part))
     keys = jax.random.split(key, jax.tree.leaves(x)[0].shape[0])
-    ends = jax.vmap(lambda key, x: chain.end(key, step, x, num_steps))(keys, x)
+    ends = jax.vmap(lambda key, x: kernels.run(key, moves, x, num_steps).position)(keys, x)
     return jax.tree.map(jax.lax.stop_gradient, ends)
 
 
 def _contrast(
-    name: str, part: Any, batch: PyTree, draws: PyTree, carry: PyTree
+    name: str, part: Unnormalized, batch: PyTree, draws: PyTree, carry: PyTree
 ) -> tuple[Float[Array, ""], Any]:
     mean = lambda x: jnp.mean(jax.vmap(part.log_unnormalized)(x))
     difference = mean(batch) - mean(draws)

@@ -11,10 +11,10 @@ from flax import nnx
 from scipy import stats
 
 from genmix import objectives
-from genmix.families.energy import chain
 from genmix.families.energy import restricted_boltzmann as rbm
 from genmix.families.energy.deep_boltzmann import DeepBoltzmann, composed
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.mcmc import kernel
 from genmix.training import Player, compile_rounds, layerwise, start
 
 SIZES = (6, 5, 4)
@@ -102,7 +102,7 @@ def test_the_chain_leaves_the_distribution_invariant():
     index = rng.choice(joint.size, size=n, p=probabilities.reshape(-1))
     layers = jax.vmap(split)(states(sum(SIZES))[index])
     keys = jax.random.split(jax.random.key(2), n)
-    moved = jax.vmap(lambda key, x: chain.end(key, model.transition, x, 3))
+    moved = jax.vmap(lambda key, x: kernel.run(key, model.chain_kernel(), x, 3).position)
     after = jax.jit(moved)(keys, layers)
     numbers = np.asarray(after[0] @ (2.0 ** jnp.arange(6)[::-1]), int)
     expected = n * probabilities.sum(axis=1)

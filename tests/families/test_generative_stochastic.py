@@ -14,7 +14,7 @@ from genmix import evaluation
 from genmix.families import StandardNormal
 from genmix.families.energy.generative_stochastic import GenerativeStochastic
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
-from genmix.mcmc import finite_chain
+from genmix.mcmc import finite_chain, kernel
 from genmix.nets import MLP
 from genmix.objectives import walkback
 from genmix.training import Player, compile_rounds, start
@@ -82,7 +82,8 @@ def test_the_chain_is_the_product_of_the_two():
     corruption, reconstruction = conditionals(model)
     x = jnp.tile(BITS[5], (20_000, 1))
     keys = jax.random.split(jax.random.key(0), 20_000)
-    moved = jax.jit(jax.vmap(model.transition))(keys, x)
+    move = lambda key, x: kernel.run(key, model.chain_kernel(), x, 1).position
+    moved = jax.jit(jax.vmap(move))(keys, x)
     observed = np.bincount(np.asarray(jax.vmap(number)(moved)), minlength=16)
     expected = 20_000 * (corruption @ reconstruction)[5]
     statistic = np.sum((observed - expected) ** 2 / expected)

@@ -10,9 +10,10 @@ from flax import nnx
 from scipy import stats
 
 from genmix.densities import normal, poisson, relaxed_bernoulli
-from genmix.families.energy import chain
 from genmix.families.energy import restricted_boltzmann as rbm
+from genmix.families.energy.energy import Energy
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.mcmc import bridge, kernel
 from genmix.nets import MLP
 from genmix.objectives import contrastive_divergence, persistent_contrastive_divergence
 from genmix.training import Player, compile_rounds, start
@@ -89,7 +90,8 @@ def test_the_chain_leaves_the_distribution_invariant():
     log_probs = exact_log_probs(model)
     keys = jax.random.split(jax.random.key(0), 2)
     v = STATES[jax.random.categorical(keys[0], log_probs, shape=(n,))]
-    moved = jax.jit(jax.vmap(model.transition))(jax.random.split(keys[1], n), v)
+    move = lambda key, v: kernel.run(key, model.chain_kernel(), v, 1).position
+    moved = jax.jit(jax.vmap(move))(jax.random.split(keys[1], n), v)
     number = np.asarray(moved @ (2.0 ** jnp.arange(V)[::-1]), int)
     observed = np.bincount(number, minlength=2**V)
     expected = n * np.exp(np.asarray(log_probs, np.float64))
@@ -108,7 +110,7 @@ def test_the_chain_of_normal_units_leaves_the_distribution_invariant():
     keys = jax.random.split(jax.random.key(0), 3)
     h = jax.random.categorical(keys[0], log_weights, shape=(n,))
     v = fields[h] + jax.random.normal(keys[1], (n, 2))
-    moved = jax.vmap(lambda key, v: chain.end(key, model.transition, v, 3))
+    moved = jax.vmap(lambda key, v: kernel.run(key, model.chain_kernel(), v, 3).position)
     after = np.asarray(jax.jit(moved)(jax.random.split(keys[2], n), v))
     for i in range(2):
         loc = np.asarray(fields[:, i])
@@ -137,7 +139,7 @@ def test_annealing_finds_the_partition_function(visible):
     estimate = jax.jit(
         jax.vmap(
             lambda key: rbm.log_partition_ais(
-                key, model, jnp.full(6, 0.4), rbm.salakhutdinov_schedule(60)
+                key, model, jnp.full(6, 0.4), rbm.salakhutdinov_schedule(300)
             )
         )
     )
@@ -146,6 +148,32 @@ def test_annealing_finds_the_partition_function(visible):
     error = ratios.std() / np.sqrt(500)
     assert error < 0.1
     assert abs(ratios.mean() - 1) < 5 * error
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize("visible", [None, NORMAL])
+def test_the_path_is_that_of_machines_between_the_base_and_the_model(visible):
+    """Its weights are of machines whose parameters lie between, the hidden units summed over."""
+    model = machine(6, 4, visible=visible)
+    path = rbm.Path(model, jnp.linspace(-1.0, 1.0, 6))
+    assert isinstance(path, bridge.Path)
+
+    def between(beta):
+        middle = machine(6, 4, visible=visible)
+        middle.weights[...] = beta * model.weights[...]
+        middle.hidden_bias[...] = beta * model.hidden_bias[...]
+        middle.visible_bias[...] = (1 - beta) * path.base_field + beta * model.visible_bias[...]
+        return middle
+
+    v = path.sample(jax.random.key(0))
+    low, high = jnp.asarray(0.3), jnp.asarray(0.8)
+    expected = between(high).log_unnormalized(v) - between(low).log_unnormalized(v)
+    np.testing.assert_allclose(path.log_ratio(v, low, high), expected, rtol=1e-12)
+    np.testing.assert_allclose(path.log_partition(), rbm.log_partition(between(0.0)), rtol=1e-12)
+    end = lambda moves: kernel.run(jax.random.key(1), moves, v, 5).position
+    np.testing.assert_allclose(
+        end(path.kernel(high)), end(between(high).chain_kernel()), rtol=1e-12
+    )
 
 
 def exact_gradient(model, x):
@@ -214,5 +242,7 @@ def test_refusals():
         persistent_contrastive_divergence(jnp.zeros((2, V)), 1, chains_at_once=3)
     with pytest.raises(ValueError, match="restart_rate must be between 0 and 1, got 2"):
         persistent_contrastive_divergence(jnp.zeros((2, V)), 1, restart_rate=2.0)
+    with pytest.raises(TypeError, match="Energy has no kernel of its own: pass one, such as "):
+        contrastive_divergence(1).init(Energy(MLP(2, (3,), 1, rngs=nnx.Rngs(0))))
     with pytest.raises(TypeError, match="MLP has no log_unnormalized"):
         contrastive_divergence(1).init(MLP(2, (3,), 1, rngs=nnx.Rngs(0)))

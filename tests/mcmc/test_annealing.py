@@ -87,9 +87,7 @@ def test_bridges_between_gaussians_have_the_right_constants():
     base = Normal(2, 2.0)
     run = partial(
         annealed_importance.run,
-        base=base,
-        log_target=log_gaussian,
-        make_kernel=exact_kernel(2.0),
+        path=bridge.Geometric(base, log_gaussian, exact_kernel(2.0)),
         inverse_temperatures=betas,
     )
     particles = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 2000))
@@ -101,9 +99,7 @@ def test_bridges_between_gaussians_have_the_right_constants():
     exact = 1 + 0.5 * jax.random.normal(jax.random.key(1), (2000, 2))
     back = partial(
         annealed_importance.reverse,
-        base=base,
-        log_target=log_gaussian,
-        make_kernel=exact_kernel(2.0),
+        path=bridge.Geometric(base, log_gaussian, exact_kernel(2.0)),
         inverse_temperatures=betas,
     )
     ends = jax.jit(jax.vmap(back))(jax.random.split(jax.random.key(2), 2000), exact)
@@ -120,9 +116,11 @@ def test_a_target_that_is_the_base_has_weights_of_its_constant_exactly():
     base = Normal(2, 1.5)
     particle = annealed_importance.run(
         jax.random.key(0),
-        base,
-        lambda x: base.log_prob(x) + 0.7,
-        lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 0.5),
+        bridge.Geometric(
+            base,
+            lambda x: base.log_prob(x) + 0.7,
+            lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 0.5),
+        ),
         bridge.sigmoidal(10),
     )
     np.testing.assert_allclose(particle.log_weight, 0.7, rtol=1e-5)
@@ -135,9 +133,7 @@ def kernel_for_u1(logdensity_fn, beta):
 def test_ais_finds_log_z_of_u1():
     run = partial(
         annealed_importance.run,
-        base=Normal(2, 2.0),
-        log_target=log_u1,
-        make_kernel=kernel_for_u1,
+        path=bridge.Geometric(Normal(2, 2.0), log_u1, kernel_for_u1),
         inverse_temperatures=bridge.sigmoidal(60),
     )
     particles = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(3), 4000))
@@ -159,9 +155,7 @@ def test_smc_finds_log_z_of_u1(scheme):
     """Over 16 runs: the mean of Z-hat / Z is 1 within four standard errors."""
     run = partial(
         sequential_monte_carlo.run,
-        base=Normal(2, 2.0),
-        log_target=log_u1,
-        make_kernel=kernel_for_u1,
+        path=bridge.Geometric(Normal(2, 2.0), log_u1, kernel_for_u1),
         inverse_temperatures=bridge.linear(8),
         num_particles=250,
         threshold=0.8,
@@ -177,9 +171,7 @@ def test_smc_finds_log_z_of_u1(scheme):
 def test_smc_without_resampling_is_ais():
     run = partial(
         sequential_monte_carlo.run,
-        base=Normal(2, 2.0),
-        log_target=log_gaussian,
-        make_kernel=exact_kernel(2.0),
+        path=bridge.Geometric(Normal(2, 2.0), log_gaussian, exact_kernel(2.0)),
         inverse_temperatures=bridge.linear(10),
         num_particles=2000,
     )
@@ -200,9 +192,7 @@ def test_wrong_weights_of_smc_would_be_found_out(monkeypatch):
     monkeypatch.setattr(sequential_monte_carlo.importance, "log_evidence", zero)
     result = sequential_monte_carlo.run(
         jax.random.key(6),
-        Normal(2, 2.0),
-        log_u1,
-        kernel_for_u1,
+        bridge.Geometric(Normal(2, 2.0), log_u1, kernel_for_u1),
         bridge.linear(8),
         num_particles=500,
     )
@@ -212,15 +202,15 @@ def test_wrong_weights_of_smc_would_be_found_out(monkeypatch):
 @pytest.mark.slow
 def test_an_adaptive_schedule_keeps_the_ess():
     make = lambda logdensity_fn, beta: mala.build(logdensity_fn, 0.15)
-    arguments = Normal(2, 4.0), log_u1, make
+    path = bridge.Geometric(Normal(2, 4.0), log_u1, make)
     betas = sequential_monte_carlo.adaptive_schedule(
-        jax.random.key(7), *arguments, num_particles=1000, num_steps=3, ess=0.7
+        jax.random.key(7), path, num_particles=1000, num_steps=3, ess=0.7
     )
     assert betas[0] == 0
     assert betas[-1] == 1
     assert 3 < len(betas) < 15
     result = sequential_monte_carlo.run(
-        jax.random.key(8), *arguments, betas, num_particles=1000, num_steps=3, threshold=1.0
+        jax.random.key(8), path, betas, num_particles=1000, num_steps=3, threshold=1.0
     )
     np.testing.assert_allclose(result.ess[:-1] / 1000, 0.7, atol=0.07)
     assert abs(result.log_evidence - LOG_Z_U1) < 0.3
@@ -231,7 +221,7 @@ def test_a_target_without_support_at_the_base_has_no_schedule():
     make = lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 1.0)
     with pytest.raises(ValueError, match=r"reached .* after \d+ temperatures, not 1"):
         sequential_monte_carlo.adaptive_schedule(
-            jax.random.key(0), Normal(2, 1.0), far, make, num_particles=10
+            jax.random.key(0), bridge.Geometric(Normal(2, 1.0), far, make), num_particles=10
         )
 
 
@@ -240,7 +230,10 @@ def test_targets_with_less_support_than_the_base_are_fine():
     half = lambda x: jnp.where(x[0] > 0, -0.5 * x[0] ** 2, -jnp.inf)
     make = lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 1.0)
     result = sequential_monte_carlo.run(
-        jax.random.key(9), Normal(1, 1.5), half, make, bridge.linear(5), num_particles=2000
+        jax.random.key(9),
+        bridge.Geometric(Normal(1, 1.5), half, make),
+        bridge.linear(5),
+        num_particles=2000,
     )
     assert np.all(np.isfinite(result.log_weight))
     assert abs(result.log_evidence - 0.5 * np.log(np.pi / 2)) < 0.15
@@ -329,18 +322,16 @@ def test_weights_that_are_all_zero_say_so():
 def ais(**options):
     make = lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 0.5)
     settings: dict[str, Any] = {"inverse_temperatures": [0.0, 1.0]} | options
-    return annealed_importance.run(
-        jax.random.key(0), Normal(2, 1.0), log_gaussian, make, **settings
-    )
+    path = bridge.Geometric(Normal(2, 1.0), log_gaussian, make)
+    return annealed_importance.run(jax.random.key(0), path, **settings)
 
 
 def smc(**options):
     make = lambda logdensity_fn, beta: random_walk.build(logdensity_fn, 0.5)
     settings: dict[str, Any] = {"inverse_temperatures": [0.0, 1.0], "num_particles": 4}
     settings |= options
-    return sequential_monte_carlo.run(
-        jax.random.key(0), Normal(2, 1.0), log_gaussian, make, **settings
-    )
+    path = bridge.Geometric(Normal(2, 1.0), log_gaussian, make)
+    return sequential_monte_carlo.run(jax.random.key(0), path, **settings)
 
 
 @pytest.mark.parametrize(
@@ -403,9 +394,7 @@ def test_ais_of_two_states_is_unbiased_by_enumeration():
 
     run = partial(
         annealed_importance.run,
-        base=Bernoulli(),
-        log_target=lambda x: jnp.log(jnp.asarray(weights))[x],
-        make_kernel=make,
+        path=bridge.Geometric(Bernoulli(), lambda x: jnp.log(jnp.asarray(weights))[x], make),
         inverse_temperatures=betas,
     )
     paths = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(12), 20_000))

@@ -8,6 +8,7 @@ out by the same test.
 
 import re
 import types
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -226,7 +227,7 @@ def test_exchanges_are_as_likely_as_detailed_balance_asks():
     """Replicas that only exchange, against their joint density; 5 standard errors: 1e-6."""
     log_base, log_target = (lambda x: -0.5 * (x / 3) ** 2), (lambda x: -0.5 * (x - 1) ** 2)
     no, one = jnp.zeros((), bool), jnp.ones(())
-    stays = types.SimpleNamespace(
+    stays: Any = types.SimpleNamespace(
         init=lambda x: types.SimpleNamespace(position=x),
         step=lambda _, state: (state, tempering.Info(one, one, no, no)),
     )

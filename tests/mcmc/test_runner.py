@@ -494,7 +494,7 @@ def nothing(x):
             r"variables \(0, 1\) of one block are coupled",
         ),
         (
-            lambda: tempering.build(nothing, nothing, lambda f, beta: None, [0.5, 0.2, 1.0]),
+            lambda: tempering.build(nothing, nothing, random_walk.build, [0.5, 0.2, 1.0]),
             ValueError,
             "rise strictly from 0 or more to 1",
         ),

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 from genmix.densities import bernoulli
 from genmix.densities.logistic import softplus
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.mcmc import gibbs
 
 Layers = tuple[Array, ...]
 
@@ -76,11 +77,21 @@ class DeepBoltzmann(nnx.Module):
             value += self.weights[l][...] @ layers[l + 1]
         return value
 
-    def transition(self, key: Key[Array, ""], layers: Layers) -> Layers:
-        """One step of block Gibbs sampling: all odd layers, then all even ones."""
+    def chain_kernel(self) -> gibbs.Kernel:
+        """Block Gibbs sampling of all layers: the odd ones, then the even ones."""
+        return gibbs.build([self._draw_odd, self._draw_even])
+
+    def _draw_odd(self, key: Key[Array, ""], layers: Layers) -> Layers:
+        return self._drawn(key, layers, range(1, len(layers), 2))
+
+    def _draw_even(self, key: Key[Array, ""], layers: Layers) -> Layers:
+        return self._drawn(key, layers, range(0, len(layers), 2))
+
+    def _drawn(self, key: Key[Array, ""], layers: Layers, of: Sequence[int]) -> Layers:
+        """With some layers, no two of them neighbours, drawn given the others."""
         states = list(layers)
-        for l in self._odd_then_even(0):
-            states[l] = bernoulli.sample(jax.random.fold_in(key, l), self.field(states, l))
+        for l in of:
+            states[l] = bernoulli.sample(jax.random.fold_in(key, l), self.field(layers, l))
         return tuple(states)
 
     def posterior(self, v: Float[Array, " v"], num_steps: int) -> Layers:

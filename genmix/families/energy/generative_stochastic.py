@@ -7,6 +7,7 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.capabilities import Samples, require_weighted
+from genmix.mcmc import gibbs
 
 
 class GenerativeStochastic(nnx.Module):
@@ -36,7 +37,10 @@ class GenerativeStochastic(nnx.Module):
         self.corruption = corruption
         self.reconstruction = reconstruction
 
-    def transition(self, key: Key[Array, ""], x: PyTree) -> PyTree:
-        """One step of the chain."""
+    def chain_kernel(self) -> gibbs.Kernel:
+        """The chain: h given x, then x given h."""
+        return gibbs.build([self._walk])
+
+    def _walk(self, key: Key[Array, ""], x: PyTree) -> PyTree:
         corrupt_key, draw_key = jax.random.split(key)
         return self.reconstruction.sample(draw_key, self.corruption.sample(corrupt_key, x))

@@ -5,7 +5,7 @@ each of an exponential family whose natural parameter is its field, b + W h or c
 """
 
 import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from genmix.densities import bernoulli, exponential_families
 from genmix.densities.distribution import Distribution
 from genmix.densities.exponential_family import ExponentialFamily
 from genmix.densities.logistic import softplus
-from genmix.mcmc import importance
+from genmix.mcmc import annealed_importance, bridge, gibbs, importance
 from genmix.nets import state
 
 _MAX_ENUMERATED = 22  # hidden units: four million states
@@ -114,8 +114,11 @@ class RestrictedBoltzmann(nnx.Module):
         """Natural parameters of the visible units given the hidden ones."""
         return self.weights[...] @ h + self.visible_bias[...]
 
-    def transition(self, key: Key[Array, ""], v: Float[ArrayLike, "..."]) -> Float[Array, " v"]:
-        """One step of block Gibbs sampling, which leaves p(v) invariant: h given v, v given h."""
+    def chain_kernel(self) -> gibbs.Kernel:
+        """Block Gibbs sampling, which leaves p(v) invariant: h given v, then v given h."""
+        return gibbs.build([self._draw])
+
+    def _draw(self, key: Key[Array, ""], v: Float[ArrayLike, "..."]) -> Float[Array, " v"]:
         hidden_key, visible_key = jax.random.split(key)
         h = bernoulli.sample(hidden_key, self.hidden_field(v))
         return self.visible.sample(visible_key, self.visible_field(h))
@@ -137,15 +140,6 @@ class RestrictedBoltzmann(nnx.Module):
             "hidden_bias": jnp.tile(self.hidden_bias[...], hidden),
         }
         return state.with_variables(self, values)
-
-    def at(self, inverse_temperature: Any, base_field: Float[Array, " v"]) -> Any:
-        """The machine on the way from independent visible units, at 0, to this one, at 1."""
-        model = state.fresh(self)
-        between = (1 - inverse_temperature) * base_field
-        model.visible_bias[...] = between + inverse_temperature * self.visible_bias[...]
-        model.weights[...] = inverse_temperature * self.weights[...]
-        model.hidden_bias[...] = inverse_temperature * self.hidden_bias[...]
-        return model
 
     def _checked(self, v: ArrayLike) -> Array:
         v, expected = jnp.asarray(v), self.visible_bias[...].shape
@@ -184,11 +178,47 @@ def log_partition(model: RestrictedBoltzmann) -> Float[Array, ""]:
     return jax.lax.scan(add, start, firsts)[0]
 
 
+class Path(NamedTuple):
+    """From independent visible units to a machine: its parameters times beta, and base_field.
+
+    The hidden units are summed over, so that weights vary less than those of p(v, h) would.
+
+    Source: Salakhutdinov & Murray (2008), On the Quantitative Analysis of Deep Belief Networks,
+    section 4.1.
+    """
+
+    model: RestrictedBoltzmann
+    base_field: Float[Array, " v"]
+
+    def sample(self, key: Key[Array, ""]) -> Float[Array, " v"]:
+        return self.model.visible.sample(key, self.base_field)
+
+    def log_ratio(self, v: Float[Array, " v"], beta: Array, next_beta: Array) -> Float[Array, ""]:
+        field = self.model.hidden_field(v)
+        hidden = jnp.sum(softplus(next_beta * field) - softplus(beta * field))
+        return hidden + (next_beta - beta) * (v @ (self.model.visible_bias[...] - self.base_field))
+
+    def kernel(self, beta: Array) -> gibbs.Kernel:
+        def draw(key, v):
+            hidden_key, visible_key = jax.random.split(key)
+            h = bernoulli.sample(hidden_key, beta * self.model.hidden_field(v))
+            field = (1 - beta) * self.base_field + beta * self.model.visible_field(h)
+            return self.model.visible.sample(visible_key, field)
+
+        return gibbs.build([draw])
+
+    def log_partition(self) -> Float[Array, ""]:
+        """Of the machine at beta = 0, in nats: what the base was divided by."""
+        num_hidden = self.model.hidden_bias[...].size
+        visible = jnp.sum(self.model.visible.log_partition(self.base_field))
+        return visible + num_hidden * jnp.log(2.0)
+
+
 def log_partition_ais(
     key: Key[Array, ""],
     model: RestrictedBoltzmann,
     base_mean: Float[ArrayLike, "..."],
-    inverse_temperatures: Float[ArrayLike, " t"],
+    inverse_temperatures: bridge.Schedule,
 ) -> Float[Array, ""]:
     """Log of one unbiased estimate of Z, by annealed importance sampling, in nats.
 
@@ -202,11 +232,9 @@ def log_partition_ais(
 
     Raises:
         ValueError: if base_mean has another shape, or a mean of a binary unit is known and not
-            inside (0, 1).
-
-    Source: Salakhutdinov & Murray (2008), On the Quantitative Analysis of Deep Belief Networks.
+            inside (0, 1); or as `annealed_importance.run`.
     """
-    base_mean, betas = jnp.asarray(base_mean), jnp.asarray(inverse_temperatures)
+    base_mean = jnp.asarray(base_mean)
     if base_mean.shape != model.visible_bias[...].shape:
         raise ValueError(
             f"base_mean must have shape {model.visible_bias[...].shape}, got {base_mean.shape}."
@@ -217,29 +245,16 @@ def log_partition_ais(
             "base_mean of binary units must be inside (0, 1): mix it with a half, as in "
             "(sum(x) + 0.5) / (n + 1)."
         )
-    start_key, path_key = jax.random.split(key)
-
-    def anneal(carry, inputs):
-        v, log_weight = carry
-        i, beta, next_beta = inputs
-        now, then = model.at(beta, base_field), model.at(next_beta, base_field)
-        # h0 cancels.
-        log_weight += then.log_unnormalized(v) - now.log_unnormalized(v)
-        return (then.transition(jax.random.fold_in(path_key, i), v), log_weight), None
-
-    v = model.visible.sample(start_key, base_field)
-    inputs = jnp.arange(betas.size - 1), betas[:-1], betas[1:]
-    (_, log_weight), _ = jax.lax.scan(anneal, (v, jnp.zeros((), v.dtype)), inputs)
-    num_hidden = model.hidden_bias[...].size
-    base = jnp.sum(model.visible.log_partition(base_field)) + num_hidden * jnp.log(2.0)
-    return base.astype(v.dtype) + log_weight
+    path = Path(model, base_field)
+    log_weight = annealed_importance.run(key, path, inverse_temperatures).log_weight
+    return path.log_partition() + log_weight
 
 
 def annealed_log_partition(
     key: Key[Array, ""],
     model: RestrictedBoltzmann,
     base_mean: Float[ArrayLike, "..."],
-    inverse_temperatures: Float[ArrayLike, " t"],
+    inverse_temperatures: bridge.Schedule,
     *,
     num_paths: int,
 ) -> importance.Estimate:

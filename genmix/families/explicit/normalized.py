@@ -7,7 +7,7 @@ from flax import nnx
 from jaxtyping import Array, ArrayLike, Float, Key, PyTree
 
 from genmix.capabilities import Unnormalized
-from genmix.families.energy import chain
+from genmix.mcmc import kernel
 
 
 class Normalized(nnx.Module):
@@ -20,7 +20,7 @@ class Normalized(nnx.Module):
     Args:
         part: such as a restricted Boltzmann machine.
         log_partition: log Z, in nats.
-        start: an event to start chains of `part.transition` from, for `sample`.
+        start: an event to start chains of `part.chain_kernel()` from, for `sample`.
         num_steps: of such a chain, whose end is a draw the better the longer it is.
 
     Raises:
@@ -40,7 +40,7 @@ class Normalized(nnx.Module):
             raise TypeError(
                 f"{type(part).__name__} has no log_unnormalized, so there is nothing to normalize."
             )
-        chain.require_steps(num_steps)
+        kernel.require_steps(num_steps)
         self.part = part
         self.log_partition = nnx.Variable(jnp.asarray(log_partition))
         self.start = nnx.Variable(start)
@@ -51,17 +51,16 @@ class Normalized(nnx.Module):
         return self.part.log_unnormalized(x, cond) - self.log_partition[...]
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:
-        """End of a chain of the part's transitions: an approximate draw.
+        """End of a chain of the part's kernel: an approximate draw.
 
         Raises:
-            TypeError: if there is no start, or the part has no transition.
+            TypeError: if there is no start, or the part has no kernel.
         """
         del cond
         start = self.start.get_value()
-        transition = getattr(self.part, "transition", None)
-        if start is None or transition is None:
+        if start is None or not isinstance(self.part, kernel.HasChainKernel):
             raise TypeError(
                 f"{type(self.part).__name__} cannot be drawn from: Normalized needs a start, and a "
-                "part with a transition, for a chain."
+                "part with a kernel, for a chain."
             )
-        return chain.end(key, transition, start, self.num_steps)
+        return kernel.run(key, self.part.chain_kernel(), start, self.num_steps).position

@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.capabilities import Density, Gradient, LogJoint, SampledDensity
 from genmix.families.given import Given
-from genmix.mcmc import annealed_importance, bridge
+from genmix.mcmc import annealed_importance, bridge, kernel
 
 
 class Annealed(nnx.Module):
@@ -46,8 +46,7 @@ class Annealed(nnx.Module):
                 f"{type(proposal).__name__} cannot be annealed from: a path needs draws, and their "
                 "density wherever it goes (sample and log_prob). Wrap Annealed in it."
             )
-        if num_steps < 1:
-            raise ValueError(f"num_steps must be at least 1, got {num_steps}.")
+        kernel.require_steps(num_steps)
         betas = bridge.check_schedule(inverse_temperatures)
         self.proposal, self.make_kernel, self.num_steps = proposal, make_kernel, num_steps
         self.inverse_temperatures: Sequence[float] = tuple(map(float, betas))
@@ -55,13 +54,9 @@ class Annealed(nnx.Module):
     def propose(
         self, key: Key[Array, ""], log_joint: LogJoint, cond: PyTree = None
     ) -> tuple[PyTree, Float[Array, ""]]:
+        path = bridge.Geometric(Given(self.proposal, cond), log_joint, self.make_kernel)
         z, log_weight = annealed_importance.run(
-            key,
-            Given(self.proposal, cond),
-            log_joint,
-            self.make_kernel,
-            self.inverse_temperatures,
-            num_steps=self.num_steps,
+            key, path, self.inverse_temperatures, num_steps=self.num_steps
         )
         log_p = log_joint(z)
         return z, jnp.where(log_p == -jnp.inf, 0.0, log_p - log_weight)

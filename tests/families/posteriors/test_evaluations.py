@@ -9,7 +9,7 @@ import pytest
 from genmix import evaluation
 from genmix.evaluation import Annealing
 from genmix.families import Annealed, Auxiliary, Hamiltonian, LatentVariableModel, Resampled
-from genmix.mcmc import bridge
+from genmix.mcmc import bridge, random_walk
 from tests import linear_gaussian
 from tests.families.posteriors import targets
 
@@ -55,7 +55,7 @@ def test_refusals_at_construction():
         Resampled(network, 2)
     with pytest.raises(ValueError, match="num_draws must be at least 1, got 0"):
         Resampled(plain, 0)
-    kernel = lambda logdensity, beta: None
+    kernel = lambda logdensity, beta: random_walk.build(logdensity, 1.0)
     with pytest.raises(TypeError, match=r"Resampled cannot be annealed from: .* Wrap Annealed"):
         Annealed(resampled, kernel, bridge.linear(2))
     with pytest.raises(ValueError, match="num_steps must be at least 1, got 0"):
