@@ -351,5 +351,6 @@ def test_a_class_in_place_of_a_part_is_refused(role):
     model = linear_gaussian.one_layer()
     roles = ("prior", "likelihood", "posterior")
     parts: dict[str, Any] = {name: getattr(model, name) for name in roles}
+    parts[role] = Normal
     with pytest.raises(TypeError, match=f"the {role} is the class Normal: build it, as in Normal"):
-        LatentVariableModel(**parts | {role: Normal})
+        LatentVariableModel(**parts)
