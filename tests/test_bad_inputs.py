@@ -3,7 +3,7 @@
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -223,7 +223,7 @@ IN_PYTHON = {
         "log_prob beside sample.",
     ),
     "a generator's log-weight": (
-        lambda tmp: log_weight(Generator(), key(), jnp.zeros(2)),
+        lambda tmp: log_weight(cast(Any, Generator()), key(), jnp.zeros(2)),
         f"Generator cannot be the density of x: {NO_DENSITY}",
     ),
     "the mean of what has none": (

@@ -1,5 +1,7 @@
 """One report for all families: what a part can say is there, what it cannot is blank with why."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,7 +23,9 @@ def dataset():
         name: RNG.integers(2, size=(n, *SHAPE)).astype(np.float32)
         for name, n in {"train": 30, "valid": 0, "test": 12}.items()
     }
-    labels = {f"{name}_labels": np.arange(len(x), dtype=np.int32) % 3 for name, x in images.items()}
+    labels: Any = {
+        f"{name}_labels": np.arange(len(x), dtype=np.int32) % 3 for name, x in images.items()
+    }
     return Dataset(name="bits", **images, **labels, num_levels=2, binarization="static")
 
 
