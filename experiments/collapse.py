@@ -120,8 +120,7 @@ def experiment(config: Config) -> study.Study:
     )
     columns = {
         "model": "{model}",
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
+        **study.NLL,
         "ELBO": "{elbo:.2f}",
         "KL": "{rate:.2f}",
         "I(x; z)": "{information:.2f}",

@@ -71,7 +71,7 @@ def train(
         label="mean field, persistent chains",
         steps=config.steps,
         rate=config.learning_rate,
-        transform=parts.binarization(dataset),
+        transform=dataset.transform,
     )
 
 

@@ -93,7 +93,7 @@ def stages(config: Config, dataset: Dataset, out: Path) -> list[study.Row]:
         label="up-down",
         steps=config.tuning_steps,
         rate=config.tuning_rate,
-        transform=parts.binarization(dataset),
+        transform=dataset.transform,
     )
     rows: list[study.Row] = [evaluate_machine(config, dataset, machines[0])]
     for name, model, elapsed in (("greedy", greedy, seconds), ("up-down", tuned, seconds + more)):

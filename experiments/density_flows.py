@@ -143,7 +143,7 @@ def on_images(
 def build(config: Config, dataset: Dataset, name: str) -> Dequantized:
     """A flow on [0, 1]^dim under uniform noise; its normalizations start from training images."""
     shape, rngs = dataset.train.shape[1:], nnx.Rngs(config.seed)
-    hidden = config.hidden or (64 if math.prod(shape) < 500 else 512)
+    hidden = config.hidden or study.by_size(shape, 64, 512)
     if name in ON_IMAGES:
         flow = on_images(config, name, shape, max(hidden // 4, 1), rngs)
     else:

@@ -177,7 +177,6 @@ def experiment(config: Config) -> study.Study:
         "±": "{nll_standard_error:.3f}",
         "seconds": "{seconds:.1f}",
     }
-    having = lambda name: lambda rows: [row for row in rows if name in row]
     independent = baselines.row(
         "independent pixels", baselines.independent_bernoulli(*pixels.pixels())
     )
@@ -191,10 +190,12 @@ def experiment(config: Config) -> study.Study:
             study.Table(
                 "exponential families: natural and mean parameters, in nats",
                 parameters,
-                having("family"),
+                study.having("family"),
             ),
-            study.Table(truth, divergences, having("family")),
-            study.Table("twelve pixels of the digits: nats per test image", nll, having("model")),
+            study.Table(truth, divergences, study.having("family")),
+            study.Table(
+                "twelve pixels of the digits: nats per test image", nll, study.having("model")
+            ),
         ],
         units="nats; seconds, compilation included",
     )

@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from experiments import study
-from genmix import data, evaluation
+from genmix import evaluation
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import Bernoulli
@@ -104,12 +104,11 @@ def experiment(config: Config) -> study.Study:
         build=lambda: build(config, dataset),
         players=[Player(loss=walkback(num_steps), optimizer=optax.adam(config.falling()))],
         data=dataset.train,
-        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
+        plan=config.plan(transform=dataset.transform),
     )
     columns = {
         "model": "{model}",
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
+        **study.NLL,
         "reconstruction": "{reconstruction:.2f}",
         "training": "{train_seconds:.1f} s",
     }

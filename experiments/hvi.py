@@ -7,7 +7,6 @@ import dataclasses
 from typing import Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import nnx
 
@@ -15,7 +14,7 @@ from experiments import study
 from genmix import data, evaluation, objectives
 from genmix.data import Dataset
 from genmix.families import Bernoulli, Hamiltonian, LatentVariableModel, Normal, StandardNormal
-from genmix.nets import MLP
+from genmix.nets import MLP, Joined
 from genmix.runs import command_line
 from genmix.training import Player
 
@@ -42,25 +41,14 @@ class Config(study.Training):
     """Of the NLL estimate."""
 
 
-class Paired(nnx.Module):
-    """A network of the pair (z, x) as one vector."""
-
-    def __init__(self, latent: int, pixels: int, hidden: tuple[int, ...], *, rngs: nnx.Rngs):
-        self.network = MLP(latent + pixels, hidden, latent, rngs=rngs)
-
-    def __call__(self, cond: tuple[jax.Array, jax.Array]) -> jax.Array:
-        z, x = cond
-        return self.network(jnp.concatenate([z, x.reshape(-1)]))
-
-
 def build(config: Config, dataset: Dataset, leapfrog: int) -> Any:
     rngs = nnx.Rngs(config.seed)
     shape, hidden = dataset.train.shape[1:], (config.hidden, config.hidden)
     likelihood = Bernoulli(MLP(config.latent, hidden, shape, rngs=rngs))
     posterior: Any = Normal(MLP(shape, hidden, config.latent, rngs=rngs))
     if leapfrog > 0:
-        pixels = dataset.train[0].size
-        reverse = Normal(Paired(config.latent, pixels, hidden, rngs=rngs))
+        pair = config.latent + dataset.train[0].size
+        reverse = Normal(Joined(MLP(pair, hidden, config.latent, rngs=rngs)))
         steps = {"num_leapfrog": leapfrog, "num_iterations": config.iterations}
         posterior = Hamiltonian(posterior, reverse, **steps)
     prior = StandardNormal(config.latent)
@@ -71,15 +59,8 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
     """Test figures, in nats per image."""
     keys = jax.random.split(jax.random.key(config.seed), 2)
     bound = evaluation.elbo(keys[0], model, dataset.test)
-    likelihood = evaluation.log_likelihood(
-        keys[1], model, dataset.test, num_particles=config.particles
-    )
-    figures = {
-        "elbo": bound.elbo,
-        "nll": likelihood.nll,
-        "nll_standard_error": likelihood.standard_error,
-        "gap": -likelihood.nll - bound.elbo,
-    }
+    nll = study.nll(keys[1], model, dataset.test, config.particles)
+    figures = {"elbo": bound.elbo, **nll, "gap": -nll["nll"] - bound.elbo}
     if isinstance(model.posterior, Hamiltonian):
         figures["step_size"] = float(model.posterior.step_size)
     return figures
@@ -99,8 +80,7 @@ def experiment(config: Config) -> study.Study:
     columns = {
         "leapfrog steps": "{leapfrog}",
         "bound": "{elbo:.2f}",
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
+        **study.NLL,
         "gap": "{gap:.2f}",
     }
     if any(config.leapfrog):

@@ -86,9 +86,8 @@ class Config(study.OnImages):
 def build(config: Config, dataset: Dataset) -> LatentVariableModel:
     """The networks of Burda et al. (2016), section 5 and appendix C: two tanh layers each."""
     shape = dataset.train.shape[1:]
-    is_small = math.prod(shape) < 500
-    hidden = config.hidden or (100 if is_small else 200)
-    latent = config.latent or (20 if is_small else 50 * config.layers)
+    hidden = config.hidden or study.by_size(shape, 100, 200)
+    latent = config.latent or study.by_size(shape, 20, 50 * config.layers)
     rngs = nnx.Rngs(config.seed)
     encoder = MLP(shape, (hidden, hidden), latent, rngs=rngs)
     if dataset.num_levels == 2:
@@ -124,11 +123,6 @@ def variant(config: Config, dataset: Dataset, name: Objective, k: int) -> study.
     if config.stream:
         shard = (jax.process_index(), jax.process_count())
         images = Stream(images, batch_size=config.batch_size, seed=config.seed, shard=shard)
-    plan = config.plan(
-        scatter_from=2**16 if config.shard_parameters else None,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
-        validation=validation(config, dataset, k),
-    )
     return study.Variant(
         name=f"{TITLES[name]} k={k}",
         folder=f"{name}-k{k}",
@@ -138,7 +132,11 @@ def variant(config: Config, dataset: Dataset, name: Objective, k: int) -> study.
             Player(loss=bound(name, k, config.estimator, alpha=config.alpha), optimizer=optimizer)
         ],
         data=images,
-        plan=plan,
+        plan=config.plan(
+            scatter_from=2**16 if config.shard_parameters else None,
+            transform=dataset.transform,
+            validation=validation(config, dataset, k),
+        ),
     )
 
 
@@ -156,19 +154,14 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> di
     """The figures of one row, in nats where they have a unit."""
     nll_key, unit_key = jax.random.split(config.key)
     start = time.perf_counter()
-    likelihood = evaluation.log_likelihood(
-        nll_key, model, dataset.test, num_particles=config.particles
-    )
+    nll = study.nll(nll_key, model, dataset.test, config.particles)
     seconds = time.perf_counter() - start
-    units = evaluation.active_units(unit_key, model, dataset.test)
     dims = math.prod(dataset.test.shape[1:])
     return {
-        "nll": likelihood.nll,
-        "nll_standard_error": likelihood.standard_error,
+        **nll,
         "nll_seconds": seconds,
-        "bits_per_dim": evaluation.bits_per_dim(-likelihood.nll, dims),
-        "active_units": [int(np.sum(layer)) for layer in units],
-        "latent_units": [len(layer) for layer in units],
+        "bits_per_dim": evaluation.bits_per_dim(-nll["nll"], dims),
+        **study.units(unit_key, model, dataset.test),
     }
 
 
@@ -190,25 +183,15 @@ def draw(config: Config, dataset: Dataset, model: LatentVariableModel, directory
     processes.first_does(save)
 
 
-def active(row: study.Row) -> str:
-    units = zip(row.get("active_units", []), row.get("latent_units", []), strict=True)
-    return " + ".join(f"{active} of {dims}" for active, dims in units)
-
-
 def experiment(config: Config) -> study.Study:
     if config.processes:
         processes.join(config.processes)
     dataset = config.load()
     data.require(dataset, batch_size=config.batch_size, patience=config.patience)
-    columns: dict[str, study.Column] = {
-        "model": "{model}",
-        "k": "{k}",
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
-    }
+    columns: dict[str, study.Column] = {"model": "{model}", "k": "{k}", **study.NLL}
     if dataset.num_levels > 2:  # of bits they say little
         columns["bits/dim"] = "{bits_per_dim:.3f}"
-    columns |= {"active units": active, "training": "{train_seconds:.1f} s"}
+    columns |= {"active units": study.active, "training": "{train_seconds:.1f} s"}
     title = f"{dataset.name}: NLL in nats per image with {config.particles} particles"
 
     def draw_curves(out: Path, found: Any) -> None:

@@ -190,15 +190,14 @@ def experiment(config: Config) -> study.Study:
         "steps/s": "{steps_per_second:.2g}",
     }
     log_z = {"": "{method}", "log Z": "{log_z:.4f}", "±": "{error:.4f}", "exact": "{exact:.4f}"}
-    having = lambda name: lambda rows: [row for row in rows if name in row]
     title = "{chains} chains, {draws} draws each; the worse of two coordinates"
     return study.Study(
         variants=[*samplers, *normalizers],
         measure=lambda it: it.model.figures if isinstance(it.model, Run) else it.model,
         draw=draw,
         tables=[
-            study.Table(title, columns, having("target")),
-            study.Table("log Z of the ring, {particles} particles", log_z, having("method")),
+            study.Table(title, columns, study.having("target")),
+            study.Table("log Z of the ring, {particles} particles", log_z, study.having("method")),
         ],
         units="steps of one chain per second; means in the target's coordinates",
         mesh=sharding.parse(config.mesh, ("chain",)) if config.mesh else None,

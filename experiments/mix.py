@@ -1,6 +1,7 @@
 """Any prior, posterior, decoder and objective in one model: python -m experiments.mix.
 
     python -m experiments.mix --prior maf --posterior iaf --decoder pixelcnn --objective iwae --k 5
+    python -m experiments.mix --posterior iaf+hamiltonian:5+resampled:3
     python -m experiments.mix --beta 0.25 --mmd 100 --adversarial data --critic hinge --weight 3
 
 trains on scikit-learn's digits. In Python a mix is one expression, of parts that any others with
@@ -30,7 +31,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import study
 from experiments.grid import game
@@ -88,26 +88,25 @@ def evaluate(config: Config, dataset: Dataset, model: LatentVariableModel) -> di
     nll_key, elbo_key, unit_key, part_key = jax.random.split(config.key, 4)
     x, dims = dataset.test, math.prod(dataset.test.shape[1:])
     rows = max(640_000 // dims, 1)  # so that the PixelCNN's features fit into memory
-    likelihood = evaluation.log_likelihood(
-        nll_key, model, x, num_particles=config.particles, rows_per_chunk=rows
-    )
     bound = evaluation.elbo(elbo_key, model, x, num_samples=20, rows_per_chunk=rows)
-    units = evaluation.active_units(unit_key, model, x)
+    if model.is_bound:  # whose weights may not be averaged
+        nll = {"nll": -bound.elbo, "nll_standard_error": bound.standard_error}
+    else:
+        nll = study.nll(nll_key, model, x, config.particles, rows_per_chunk=rows)
     information = {}
-    if isinstance(model.posterior, ExactDensity):
+    if isinstance(model.posterior, ExactDensity) and not model.is_bound:
         parts = evaluation.decomposition(part_key, model, x[:EVENTS], num_samples=4)
         information = {
             "information": float(parts.information),
             "marginal_kl": float(parts.marginal_kl),
         }
-    return information | {
-        "nll": likelihood.nll,
-        "nll_standard_error": likelihood.standard_error,
-        "bits_per_dim": evaluation.bits_per_dim(-likelihood.nll, dims),
+    return {
+        **information,
+        **nll,
+        "bits_per_dim": evaluation.bits_per_dim(-nll["nll"], dims),
         "elbo": bound.elbo,
         "rate": bound.rate,
-        "active_units": [int(np.sum(layer)) for layer in units],
-        "latent_units": [len(layer) for layer in units],
+        **study.units(unit_key, model, x),
     }
 
 
@@ -131,23 +130,20 @@ def draw(config: Config, dataset: Dataset, model: LatentVariableModel, out: Path
     pictures.save_reconstructions(out / "reconstructions.png", x / top, reconstructions)
 
 
-def active(row: study.Row) -> str:
-    units = zip(row.get("active_units", []), row.get("latent_units", []), strict=True)
-    return " + ".join(f"{active} of {dims}" for active, dims in units)
-
-
-def table(dataset: Dataset) -> study.Table:
-    known = lambda name: lambda row: f"{row[name]:.2f}" if name in row else ""
-    columns: dict[str, study.Column] = {
-        "model": "{model}",
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
-    }
+def table(config: Config, dataset: Dataset) -> study.Table:
+    columns: dict[str, study.Column] = {"model": "{model}", **study.NLL}
     if dataset.num_levels > 2:
         columns["bits/dim"] = "{bits_per_dim:.3f}"
-    columns |= {"ELBO": "{elbo:.2f}", "KL": "{rate:.2f}", "I(x; z)": known("information")}
-    columns |= {"active units": active, "training": "{train_seconds:.1f} s"}
-    return study.Table("{dataset}: nats per image, NLL with {particles} particles", columns)
+    columns |= {
+        "ELBO": "{elbo:.2f}",
+        "KL": "{rate:.2f}",
+        "I(x; z)": study.known("{information:.2f}"),
+    }
+    columns |= {"active units": study.active, "training": "{train_seconds:.1f} s"}
+    estimate = "with {particles} particles"
+    if config.prior == "diffusion":
+        estimate = "at most minus the ELBO, a diffusion's density being unknown"
+    return study.Table(f"{{dataset}}: nats per image, NLL {estimate}", columns)
 
 
 def experiment(config: Config) -> study.Study:
@@ -160,7 +156,7 @@ def experiment(config: Config) -> study.Study:
         build=lambda: game.start(config, dataset),
         players=game.players(config),
         data=dataset.train,
-        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
+        plan=config.plan(transform=dataset.transform),
     )
     of_model = lambda result: game.model_of(result.model)
     bound = config.objective.replace("-", "_")
@@ -173,7 +169,7 @@ def experiment(config: Config) -> study.Study:
         draw=lambda out, found: study.save_curves(
             out, found, bound, f"training {config.objective} (nats)"
         ),
-        tables=[table(dataset)],
+        tables=[table(config, dataset)],
         facts={"dataset": dataset.name, "nll_particles": config.particles},
         units="nats per image; seconds",
     )

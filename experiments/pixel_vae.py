@@ -23,7 +23,7 @@ from flax import nnx
 
 from experiments import study
 from genmix import bijectors as bij
-from genmix import data, evaluation, objectives
+from genmix import evaluation, objectives
 from genmix.data import Dataset
 from genmix.densities import bernoulli
 from genmix.evaluation import pictures
@@ -109,7 +109,7 @@ class Config(study.OnImages):
 def build(config: Config, dataset: Dataset, name: Model) -> LatentVariableModel | Autoregressive:
     """The model of one row; "dropout" hides inputs in its likelihood."""
     shape, tools = dataset.train.shape[1:], TOOLS[name]
-    hidden = config.hidden or (20 if math.prod(shape) < 500 else 300)
+    hidden = config.hidden or study.by_size(shape, 20, 300)
     rngs, bits = nnx.Rngs(config.seed), bernoulli.Bernoulli()
     if name == "pixelcnn":
         return Autoregressive(pixelcnn(config, shape, tools, 0, rngs), bits, shape=shape)
@@ -182,7 +182,7 @@ def variant(config: Config, dataset: Dataset, name: Model) -> study.Variant:
         build=lambda: build(config, dataset, name),
         players=[Player(loss=objectives.elbo(rate=rate), optimizer=optax.adam(config.falling()))],
         data=dataset.train,
-        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
+        plan=config.plan(transform=dataset.transform),
     )
 
 
@@ -191,13 +191,8 @@ def evaluate(config: Config, dataset: Dataset, model: Any) -> dict[str, Any]:
     nll_key, elbo_key, unit_key = jax.random.split(config.key, 3)
     x, rows = dataset.test, max(640_000 // math.prod(dataset.test.shape[1:]), 1)
     has_z = isinstance(model, LatentVariableModel)
-    likelihood = evaluation.log_likelihood(
-        nll_key, model, x, num_particles=config.particles if has_z else 1, rows_per_chunk=rows
-    )
-    values: dict[str, Any] = {
-        "nll": likelihood.nll,
-        "nll_standard_error": likelihood.standard_error,
-    }
+    particles = config.particles if has_z else 1
+    values: dict[str, Any] = study.nll(nll_key, model, x, particles, rows_per_chunk=rows)
     if has_z:
         bound = evaluation.elbo(elbo_key, model, x, num_samples=50, rows_per_chunk=rows)
         units, *_ = evaluation.active_units(unit_key, model, x)  # of the layer next to x
@@ -243,8 +238,7 @@ def experiment(config: Config) -> study.Study:
     titles: dict[str, str] = {title.strip(): title for title in TITLES.values()}
     columns: dict[str, study.Column] = {
         "model": lambda row: titles.get(str(row["model"]), str(row["model"])),
-        "NLL": "{nll:.2f}",
-        "±": "{nll_standard_error:.2f}",
+        **study.NLL,
     }
     if config.model != ("pixelcnn",):
         units = f"{{active_units}} of {config.latent}"

@@ -108,7 +108,7 @@ def variant(config: Config, dataset: Dataset, name: str) -> study.Variant:
         data=dataset.train,
         plan=config.plan(
             reports=20,
-            transform=data.binarize if dataset.binarization == "dynamic" else None,
+            transform=dataset.transform,
             validation=Validation(score, every, config.patience) if has_valid else None,
         ),
     )

@@ -102,7 +102,7 @@ def experiment(config: Config) -> study.Study:
         build=lambda: build(config, dataset),
         players=[parts.player(term(config, dataset, method), config.learning_rate, config.steps)],
         data=parts.vectors(dataset.train),
-        plan=config.plan(transform=parts.binarization(dataset)),
+        plan=config.plan(transform=dataset.transform),
     )
     columns = {
         "model": "{model}",

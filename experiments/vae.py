@@ -91,7 +91,7 @@ def transform(config: Config, dataset: Dataset) -> Callable[..., jax.Array] | No
     """
     if config.decoder == "normal":
         return lambda key, x: (x + jax.random.uniform(key, x.shape)) / dataset.num_levels
-    return data.binarize if dataset.binarization == "dynamic" else None
+    return dataset.transform
 
 
 def as_seen(config: Config, dataset: Dataset, images: np.ndarray) -> jax.Array:
@@ -110,7 +110,7 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
         encoder = ConvEncoder(shape, CHANNELS, latent, rngs=rngs)
         decoder = ConvDecoder(latent, CHANNELS[::-1], shape, rngs=rngs)
     else:
-        hidden = config.hidden or (100 if math.prod(shape) < 500 else 400)
+        hidden = config.hidden or study.by_size(shape, 100, 400)
         encoder = MLP(shape, (hidden, hidden), latent, rngs=rngs)
         decoder = MLP(latent, (hidden, hidden), shape, rngs=rngs)
     if config.decoder == "bernoulli":
@@ -169,7 +169,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Figures on the test images, in nats an image where they have a unit."""
     nll_key, unit_key, draw_key = jax.random.split(config.key, 3)
-    likelihood = evaluation.log_likelihood(nll_key, model, x, num_particles=config.particles)
+    nll = study.nll(nll_key, model, x, config.particles)
     log_px_given_z = float(reconstruction(draw_key, model, x))
     rates = evaluation.rates(model, x)
     baseline = independent_pixels(config, dataset)
@@ -178,9 +178,8 @@ def evaluate(
         "reconstruction": log_px_given_z,
         "rate": float(np.sum(rates)),
         "rate_by_dimension": [float(r) for r in rates],
-        "nll": likelihood.nll,
-        "nll_standard_error": likelihood.standard_error,
-        "bits_per_dim": bits_per_dim(config, dataset, likelihood.nll),
+        **nll,
+        "bits_per_dim": bits_per_dim(config, dataset, nll["nll"]),
         "active_units": int(np.sum(evaluation.active_units(unit_key, model, x)[0])),
         "independent_pixels_nll": baseline,
         "independent_pixels_bits_per_dim": bits_per_dim(config, dataset, baseline),

@@ -20,7 +20,7 @@ import optax
 from experiments import study
 from experiments.codes.config import KINDS, Config, Kind
 from experiments.codes.parts import build
-from genmix import data, evaluation, objectives
+from genmix import evaluation, objectives
 from genmix.data import Dataset
 from genmix.evaluation import pictures
 from genmix.families import LatentVariableModel
@@ -82,7 +82,7 @@ def experiment(config: Config) -> study.Study:
         build=lambda: build(config, dataset, KINDS[name]),
         players=[player(config, KINDS[name])],
         data=dataset.train,
-        plan=config.plan(transform=data.binarize if dataset.binarization == "dynamic" else None),
+        plan=config.plan(transform=dataset.transform),
     )
     columns = {
         "model": "{model}",

@@ -79,7 +79,7 @@ def train(config: Config, dataset: Dataset, name: str, steps: int) -> Any:
     plan = Plan(
         num_rounds=steps,
         batch_size=config.batch_size,
-        transform=data.binarize if dataset.binarization == "dynamic" else None,
+        transform=dataset.transform,
         rounds_per_call=max(steps // REPORTS, 1),
     )
     player = Player(loss=loss, optimizer=optax.adam(learning_rate))

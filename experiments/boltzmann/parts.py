@@ -32,10 +32,6 @@ def player(term: Term, rate: float, steps: int) -> Player:
     return Player(loss=term, optimizer=optax.sgd(optax.linear_schedule(rate, 0.0, steps)))
 
 
-def binarization(dataset: Dataset) -> Transform | None:
-    return data.binarize if dataset.binarization == "dynamic" else None
-
-
 def train(
     config: Shared,
     dataset: Dataset,
@@ -76,7 +72,7 @@ def train_by_layers(
             and the last with two of its hidden ones.
     """
     machines, below, seconds = [], [], 0.0
-    bits = binarization(dataset)
+    bits = dataset.transform
     first = layerwise.twice(bits) if doubled else bits
     sizes = (dataset.train[0].size, *hidden)
     for l, (num_visible, num_hidden) in enumerate(itertools.pairwise(sizes)):

@@ -88,7 +88,7 @@ def variant(
         data=dataset.train,
         plan=settings.plan(
             reports=20,
-            transform=data.binarize if dataset.binarization == "dynamic" else None,
+            transform=dataset.transform,
             validation=Validation(score, max(steps // 20, 1), settings.patience)
             if has_valid
             else None,

@@ -1,15 +1,17 @@
 """The choices of the grid, and which of them cannot go together."""
 
 import dataclasses
-from typing import Literal
+from typing import Annotated, Literal, get_args
+
+import tyro
 
 from experiments import study
+from experiments.grid import inference
 from experiments.study.estimators import Estimator, Objective, bound
 
-Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical"]
-Posterior = Literal[
-    "diagonal", "full", "planar", "radial", "householder", "sylvester", "iaf", "naf"
-]
+Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical", "diffusion"]
+_FORMS = "{" + ",".join([*get_args(inference.Plain)]) + "}[+WRAPPER:N...]"
+Posterior = Annotated[str, tyro.conf.arg(metavar=_FORMS)]
 Decoder = Literal["bernoulli-mlp", "bernoulli-conv", "discretized-logistic", "made", "pixelcnn"]
 Adversarial = Literal["none", "data", "latent", "joint"]
 Critic = Literal["non-saturating", "minimax", "least-squares", "hinge", "wasserstein"]
@@ -20,9 +22,12 @@ class Config(study.OnImages):
     """What cannot be combined is refused with the reason, before anything is written."""
 
     prior: Prior = "normal"
-    """Of z; hierarchical is a model with a second layer of half the width."""
+    """Of z; hierarchical is a model with a second layer of half the width; a diffusion knows a
+    bound alone, which is for the ELBO."""
     posterior: Posterior = "diagonal"
-    """Of z given x; flows start from a diagonal normal and are given the encoder's features."""
+    """Of z given x; flows start from a diagonal normal and are given the encoder's features. Around
+    it, the innermost first: hamiltonian:N leapfrog steps, resampled:N draws of which one is chosen,
+    optimized:N gradient steps on each image; optimized:20 alone is around a diagonal one."""
     decoder: Decoder = "bernoulli-mlp"
     """Of x given z; discretized-logistic takes grey levels. In made and pixelcnn pixels see those
     before them."""
@@ -69,12 +74,13 @@ class Config(study.OnImages):
 
     def __post_init__(self):
         super().__post_init__()
+        inference.parse(self.posterior)
         if self.objective != "elbo" and self.k == 1:
             raise ValueError(
                 f"{self.objective} of one particle is the ELBO: use --k 2 or more, or --objective "
                 "elbo."
             )
-        if self.sylvester is not None and self.posterior != "sylvester":
+        if self.sylvester is not None and self.inference.plain != "sylvester":
             raise ValueError(
                 f"--sylvester {self.sylvester} is a kind of --posterior sylvester, got "
                 f"{self.posterior}."
@@ -114,6 +120,10 @@ class Config(study.OnImages):
                 f"stand for it, so a critic of {self.adversarial} teaches it nothing: use "
                 "--adversarial latent, or another --decoder."
             )
+
+    @property
+    def inference(self) -> inference.Inference:
+        return inference.parse(self.posterior)
 
     @property
     def name(self) -> str:

@@ -5,8 +5,10 @@ import math
 from typing import Any
 
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
+from experiments import study
 from experiments.grid.config import Config
 from genmix.bijectors import (
     DeepSigmoid,
@@ -34,17 +36,33 @@ from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMix
 from genmix.families import (
     Autoregressive,
     Bernoulli,
+    Denoiser,
+    Diffusion,
     DiscretizedLogistic,
     FullNormal,
     GaussianMixture,
+    Hamiltonian,
     LatentVariableModel,
     Normal,
+    Optimized,
+    Resampled,
     StandardNormal,
     StraightThrough,
     VampPrior,
     transformed,
 )
-from genmix.nets import MADE, MLP, ConvDecoder, ConvEncoder, GatedPixelCNN, Rescale, StepwiseMADE
+from genmix.families.diffusion.schedules import Linear
+from genmix.nets import (
+    MADE,
+    MLP,
+    ConvDecoder,
+    ConvEncoder,
+    GatedPixelCNN,
+    Joined,
+    Rescale,
+    StepwiseMADE,
+    TimeMLP,
+)
 
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
 
@@ -74,7 +92,7 @@ def build(config: Config, dataset: Dataset) -> LatentVariableModel:
 
 def width(config: Config, dataset: Dataset) -> int:
     """Of the fully connected layers."""
-    return config.hidden or (100 if math.prod(dataset.train.shape[1:]) < 500 else 300)
+    return config.hidden or study.by_size(dataset.train.shape[1:], 100, 300)
 
 
 def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
@@ -84,6 +102,9 @@ def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
         return StandardNormal(dim)
     if config.prior == "gmm":
         return GaussianMixture(config.components, dim, rngs=rngs)
+    if config.prior == "diffusion":  # from the noise to the scale of latents and below
+        network = TimeMLP((dim,), hidden, 2, rngs=rngs)
+        return Diffusion(Denoiser(network), shape=(dim,), schedule=Linear(-6.0, 6.0), num_steps=100)
     if config.prior == "hierarchical":
         width, inner = max(hidden // 2, 1), max(dim // 2, 1)
         return LatentVariableModel(
@@ -105,11 +126,28 @@ def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
 
 
 def posterior(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> Any:
-    """q(z | x); a flow's base and layers are given the same features of x."""
+    """q(z | x): the plain one, and its wrappers around it."""
+    around = plain_posterior(config, dataset, hidden, rngs)
+    for name, count in config.inference.wrappers:
+        if name == "resampled":
+            around = Resampled(around, count)
+        elif name == "optimized":
+            steps = optax.adam(0.1, eps_root=1e-8)  # without it a slope of 0 has no gradient
+            around = Optimized(around, count, optimizer=steps)
+        else:
+            pair = config.latent + math.prod(dataset.train.shape[1:])
+            network = Joined(MLP(pair, (hidden,), config.latent, rngs=rngs))
+            around = Hamiltonian(around, Normal(network), num_leapfrog=count)
+    return around
+
+
+def plain_posterior(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs) -> Any:
+    """A flow's base and layers are given the same features of x."""
+    plain = config.inference.plain
     network = functools.partial(encoder, config, dataset, hidden, rngs)
-    if config.posterior == "diagonal":
+    if plain == "diagonal":
         return Normal(network(config.latent))
-    if config.posterior == "full":
+    if plain == "full":
         return FullNormal(network(config.latent))
     return transformed(
         Normal(MLP(hidden, (), config.latent, rngs=rngs)),
@@ -130,10 +168,10 @@ def encoder(config: Config, dataset: Dataset, hidden: int, rngs: nnx.Rngs, out_s
 
 def conditional_flow(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
     """Layers with parameters (or, in IAF and NAF, networks) that are given the features of x."""
-    dim = config.latent
+    dim, plain = config.latent, config.inference.plain
     kind = f"{config.sylvester or 'orthogonal'} sylvester"
-    if config.posterior in ("iaf", "naf"):
-        transformer = Gate() if config.posterior == "iaf" else DeepSigmoid()
+    if plain in ("iaf", "naf"):
+        transformer = Gate() if plain == "iaf" else DeepSigmoid()
         size = transformer.num_parameters
         made = lambda: MADE(
             dim, (max(hidden, dim),), size, cond_size=hidden, activation=jnp.tanh, rngs=rngs
@@ -148,7 +186,7 @@ def conditional_flow(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
         "householder sylvester": lambda: HouseholderSylvester(dim, min(dim, 4), rngs=rngs),
         "triangular sylvester": lambda: chain([TriangularSylvester(dim, rngs=rngs), Reverse()]),
     }
-    layer = layers[kind if config.posterior == "sylvester" else config.posterior]
+    layer = layers[kind if plain == "sylvester" else plain]
     flow = repeated([layer() for _ in range(config.flow_layers)])
     small = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
     network = nnx.Linear(hidden, num_parameters(flow), kernel_init=small, rngs=rngs)

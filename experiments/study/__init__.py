@@ -38,6 +38,7 @@ measures, draws, prints and writes. What is not a game of players is a `study.Co
 
 from experiments.study.film import film, frames
 from experiments.study.judge import QUALITY, Judge, Judged, OnGreyImages, judge_of, judged_data
+from experiments.study.latents import NLL, active, nll, units
 from experiments.study.settings import (
     LOCAL,
     AnyDataset,
@@ -59,10 +60,11 @@ from experiments.study.settings import (
 )
 from experiments.study.size import by_size
 from experiments.study.study import Computation, Result, Study, Variant, check, run, save_curves
-from experiments.study.table import Column, Row, Table, known
+from experiments.study.table import Column, Row, Table, having, known
 
 __all__ = [
     "LOCAL",
+    "NLL",
     "QUALITY",
     "AnyDataset",
     "Column",
@@ -88,15 +90,19 @@ __all__ = [
     "Table",
     "Training",
     "Variant",
+    "active",
     "at_least",
     "by_size",
     "check",
     "film",
     "frames",
+    "having",
     "judge_of",
     "judged_data",
     "known",
+    "nll",
     "plan",
     "run",
     "save_curves",
+    "units",
 ]

@@ -16,6 +16,11 @@ def everything(rows: Sequence[Row]) -> Iterable[Row]:
     return rows
 
 
+def having(figure: str) -> Callable[[Sequence[Row]], Iterable[Row]]:
+    """The rows of a table of one kind, which have this figure."""
+    return lambda rows: [row for row in rows if figure in row]
+
+
 def known(*templates: str) -> Column:
     """A column of figures that it may be that no row has: the first form that a row fills."""
     return lambda row: next(filter(None, (_cell(template, row) for template in templates)), "")

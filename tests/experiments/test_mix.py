@@ -18,7 +18,7 @@ from PIL import Image
 
 from experiments import mix
 from experiments.grid import config as grid
-from experiments.grid import game, parts
+from experiments.grid import game, inference, parts
 from experiments.study.estimators import Estimator, Objective
 from genmix import data, families, training
 from genmix.families import weigh
@@ -29,7 +29,12 @@ TINY: dict[str, Any] = {
     "steps": 5, "batch_size": 10, "particles": 10,
 }  # fmt: skip
 KINDS = [("sylvester", kind) for kind in ("orthogonal", "householder", "triangular")]
-POSTERIORS = [(p, None) for p in get_args(grid.Posterior) if p != "sylvester"] + KINDS
+WRAPPED = (
+    "optimized:2", "resampled:2", "iaf+hamiltonian:1", "full+optimized:1+resampled:2",
+    "iaf+optimized:2", "resampled:2+hamiltonian:1",
+)  # fmt: skip
+PLAIN = [p for p in get_args(inference.Plain) if p != "sylvester"]
+POSTERIORS = [(p, None) for p in (*PLAIN, *WRAPPED)] + KINDS
 GRID = [
     dict(zip(("prior", "decoder", "objective", "estimator", "posterior", "sylvester"),
              (*rest, *posterior), strict=True))
@@ -41,7 +46,17 @@ NO_INVERSE = ("planar", "sylvester", "naf")  # so that q(z | x) is known of its 
 
 
 def is_legal(choice):
-    knows_any_z = choice["posterior"] not in NO_INVERSE
+    plain, wrappers = inference.parse(choice["posterior"])
+    names = [name for name, _ in wrappers]
+    if "optimized" in names and (plain not in ("diagonal", "full") or names[0] != "optimized"):
+        return False  # it moves what a network gives
+    if "hamiltonian" in names and "resampled" in names[: names.index("hamiltonian")]:
+        return False  # chance has chosen where it starts
+    if choice["prior"] == "diffusion" and (names or choice["objective"] != "elbo"):
+        return False  # weights of a bound may not be averaged
+    if choice["prior"] == "hierarchical" and {"optimized", "hamiltonian"} & {*names}:
+        return False  # an estimate of p(z) has no gradient in z
+    knows_any_z = not names and plain not in NO_INVERSE
     needs_any_z = choice["estimator"] in ("stl", "dreg", "score-function")
     if (needs_any_z or choice["prior"] == "vamp") and not knows_any_z:
         return False
@@ -51,13 +66,16 @@ def is_legal(choice):
 
 
 LEGAL = [choice for choice in GRID if is_legal(choice)]
-SAMPLE = [LEGAL[i] for i in np.random.default_rng(0).choice(len(LEGAL), 60, replace=False)]
+WEIGHTED = [choice for choice in LEGAL if choice["prior"] != "diffusion"]
+SAMPLE = [WEIGHTED[i] for i in np.random.default_rng(0).choice(len(WEIGHTED), 60, replace=False)]
 FIRST = [
     ("normal", "diagonal", None, "bernoulli-mlp", "elbo", "stl"),
     ("gmm", "full", None, "bernoulli-conv", "iwae", "dreg"),
     ("realnvp", "naf", None, "made", "renyi", "weighted"),
     ("hierarchical", "sylvester", "orthogonal", "discretized-logistic", "vr-max", "resampled"),
     ("vamp", "householder", None, "bernoulli-mlp", "iwae", "score-function"),
+    ("normal", "optimized:1+resampled:2", None, "bernoulli-mlp", "elbo", "reparameterized"),
+    ("normal", "iaf+hamiltonian:1", None, "bernoulli-mlp", "iwae", "reparameterized"),
 ]
 """With the run and the expression below, every choice but a radial posterior."""
 FIELDS = ("prior", "posterior", "sylvester", "decoder", "objective", "estimator")
@@ -142,13 +160,21 @@ def test_combinations_build_and_have_gradients(traced_once):
 
 @pytest.mark.slow
 def test_every_combination_builds_and_has_gradients_or_is_refused(traced_once):
-    assert len(GRID) == 6 * 10 * 5 * 4 * 6
+    assert len(GRID) == 7 * 16 * 5 * 4 * 6
     walk(GRID)
+
+
+def test_wrapped_posteriors_and_diffusions_are_refused_where_they_must(traced_once):
+    small = [c for c in GRID if c["decoder"] == "bernoulli-mlp" and c["objective"] != "renyi"]
+    is_new = lambda c: c["prior"] == "diffusion" or c["posterior"] in WRAPPED
+    refused = [c for c in small if is_new(c) and not is_legal(c)]
+    for i in np.random.default_rng(2).choice(len(refused), 40, replace=False):
+        assert is_refused(refused[i]), refused[i]
 
 
 def test_the_sixty_have_every_choice():
     for field in FIELDS:
-        assert {choice[field] for choice in SAMPLE} == {choice[field] for choice in GRID}
+        assert {choice[field] for choice in SAMPLE} == {choice[field] for choice in WEIGHTED}
 
 
 def probe(config, model, x):
@@ -179,6 +205,13 @@ def log_mean(log_weights):
     return top + np.log(weights.mean()), error
 
 
+def plain(posterior):
+    """What the wrappers are around."""
+    while inner := getattr(posterior, "proposal", None) or vars(posterior).get("posterior"):
+        posterior = inner
+    return posterior
+
+
 def check_for_real(choice):
     """A step moves every parameter; ELBO <= L_3 <= log p(x), which prior and posterior agree on.
 
@@ -186,7 +219,8 @@ def check_for_real(choice):
     """
     config = mix.Config(**TINY, **choice)
     model: Any = parts.build(config, dataset(choice))
-    base = getattr(model.posterior, "base", model.posterior)
+    base = plain(model.posterior)
+    base = getattr(base, "base", base)
     # Wider than the true posterior, so that weights have a variance.
     wide = 0.75 if choice["prior"] == "hierarchical" else 1.0
     base.distribution = dataclasses.replace(base.distribution, min_scale=wide)
@@ -257,6 +291,13 @@ def test_a_run_leaves_everything_behind(tmp_path, monkeypatch, capsys, compiled_
     assert "bits/dim" not in printed
 
 
+def test_a_diffusion_as_prior_is_scored_by_its_bound(tmp_path, capsys, compiled_quickly):
+    _, row = run(tmp_path, prior="diffusion", limit=20)
+    assert row["nll"] == -row["elbo"]
+    assert row["nll_standard_error"] > 0
+    assert "at most minus the ELBO" in " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.slow
 def test_a_finished_run_resumes_to_the_same_figures(tmp_path):
     options = {"prior": "vamp", "decoder": "pixelcnn"}
@@ -308,6 +349,15 @@ def test_other_data_train(tmp_path, capsys, data_dir, options, layers):
             "posterior planar, .* --estimator dreg do not go together .*has no log_prob, so its "
             "density cannot be taken apart from its samples: use the reparameterized estimator",
         ),
+        ("--posterior mog", "'mog' is no posterior; there are diagonal, .* resampled:N"),
+        ("--posterior iaf+tempered:3", "'tempered' wraps no posterior; hamiltonian, resampled"),
+        ("--posterior resampled:", "resampled needs a number of draws, such as resampled:5"),
+        ("--posterior optimized:0", "optimized needs a number of gradient steps"),
+        ("--posterior iaf+optimized:2", "Flow cannot be optimized: the steps move what a part's"),
+        ("--posterior resampled:2+hamiltonian:1", "Hamiltonian cannot be trained here: chance"),
+        ("--posterior resampled:2 --prior vamp", "Resampled has no log_prob, so it cannot make a"),
+        ("--posterior optimized:2 --prior hierarchical", "takes the gradient of log p.x, z. in z"),
+        ("--prior diffusion --objective iwae --k 2", "knows a bound on log p.x. alone"),
         ("--posterior naf --estimator score-function", "FlowPosterior has no log_prob"),
         (
             "--prior vamp --posterior sylvester",
