@@ -10,7 +10,7 @@ import pytest
 
 from experiments import mix
 from experiments.grid import config as grid
-from experiments.grid import game
+from experiments.grid import game, inference
 from experiments.study import estimators
 from genmix import data
 from genmix.nets import state
@@ -22,7 +22,7 @@ TINY: dict[str, Any] = {
 }  # fmt: skip
 CHOICES: dict[str, Any] = {
     "prior": get_args(grid.Prior),
-    "posterior": get_args(grid.Posterior),
+    "posterior": get_args(inference.Plain),
     "decoder": get_args(grid.Decoder),
     "objective": get_args(estimators.Objective),
     "estimator": get_args(estimators.Estimator),
@@ -53,6 +53,8 @@ def is_legal(choice):
     has_inverse = choice["posterior"] not in ("planar", "sylvester", "naf")
     needs_inverse = choice["estimator"] in ("stl", "dreg", "score-function")
     if (needs_inverse or choice["prior"] == "vamp") and not has_inverse:
+        return False
+    if choice["prior"] == "diffusion" and choice["objective"] != "elbo":
         return False
     if choice["estimator"] == "stl" and choice["objective"] != "elbo":
         return False
@@ -189,6 +191,13 @@ def walk(choices):
 
 def test_what_is_not_legal_is_refused():
     walk(DRAWN[:6])
+
+
+@pytest.mark.parametrize("term", [{"beta": 0.5}, {"mmd": 1.0}, {"adversarial": "latent"}])
+def test_terms_of_draws_that_chance_has_chosen_are_refused(term):
+    config = mix.Config(**TINY, posterior="resampled:2", **term)
+    with pytest.raises(ValueError, match="Resampled cannot be trained here: its gradient is"):
+        mix.check(config, DATASETS["bits"])
 
 
 @pytest.mark.slow
