@@ -32,9 +32,9 @@ class Optimized(nnx.Module):
     Args:
         posterior: q, with a `network` from x to lambda, such as a normal.
         num_steps: 0 is the posterior itself.
-        optimizer: of the steps, minimising the negative ELBO. Of Adam take one with `eps_root`, such
-            as 1e-8: where a slope is exactly 0, its square root has no derivative, and what passes
-            through the steps would be NaN.
+        optimizer: of the steps, minimising the negative ELBO. Of Adam take one with `eps_root`,
+            such as 1e-8: where a slope is exactly 0, its square root has no derivative, and what
+            passes through the steps would be NaN.
         num_draws: of z in each step.
         through: whether gradients of the bound pass through the steps (semi-amortized), by replay
             of the same noise. Else those at the moved lambda count for the encoder's as they are:
