@@ -41,7 +41,10 @@ NO_DENSITY = (
     "Use an adversarial term, or give it an invertible network."
 )
 ONE_EVENT = "one event per call, use jax.vmap for a batch."
-SETS = "digits, mnist, binarized-mnist, fashion-mnist, caltech-silhouettes, frey-faces"
+SETS = (
+    "digits, mnist, fashion-mnist, frey-faces, binarized-mnist, caltech-silhouettes, and "
+    "images:FOLDER, npz:FILE, tfds:NAME."
+)
 TINY = ["--steps", "5", "--k", "2", "--objective", "iwae", "--particles", "2"]
 
 
@@ -236,7 +239,9 @@ IN_PYTHON = {
     ),
     "a prior of another dimension": (
         lambda tmp: parts(prior=StandardNormal(3)).log_weight(key(), jnp.zeros(8)),
-        "StandardNormal expects one event of shape (3,), got (2,).",
+        "The parts of LatentVariableModel do not fit each other: z has shape (3,) for the prior, "
+        "(2,) for the posterior, (2,) for the likelihood's condition. Give them the same shape; a "
+        "likelihood's or posterior's is that of its network.",
     ),
     # objectives
     "no particles": (lambda tmp: objectives.iwae(0), "num_particles must be at least 1, got 0."),
@@ -350,8 +355,7 @@ IN_PYTHON = {
     # data
     "a data set mistyped": (
         lambda tmp: data.load("nmist"),
-        f"there is no data set 'nmist' (did you mean mnist?); there are {SETS}, and tfds:NAME for "
-        "those of TensorFlow Datasets.",
+        f"there is no data set 'nmist' (did you mean mnist?); there are {SETS}",
     ),
     "a data set without its folder": (
         lambda tmp: data.load("frey-faces"),
@@ -381,8 +385,8 @@ IN_PYTHON = {
     ),
     "bits where grey levels are wanted": (
         lambda tmp: data.load("caltech-silhouettes", tmp, pixels="levels"),
-        "there are no grey levels of 'caltech-silhouettes'; there are of digits, mnist, "
-        "fashion-mnist, frey-faces, and of tfds:NAME from TensorFlow Datasets.",
+        "there are no grey levels of 'caltech-silhouettes', which has bits: take pixels='bits', or "
+        "one of digits, mnist, fashion-mnist, frey-faces.",
     ),
     "an unknown TensorFlow data set": (
         lambda tmp: data.load("tfds:no_such_set", tmp),
@@ -600,8 +604,7 @@ ON_THE_COMMAND_LINE = {
     "a data set mistyped": (
         iwae,
         [*TINY, "--dataset", "digit"],
-        f"error: there is no data set 'digit' (did you mean digits?); there are {SETS}, and "
-        "tfds:NAME for those of TensorFlow Datasets.",
+        f"error: there is no data set 'digit' (did you mean digits?); there are {SETS}",
     ),
     "a data set without its folder": (
         iwae,

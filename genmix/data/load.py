@@ -52,6 +52,8 @@ def load(name: str, data_dir: str | Path | None = None, pixels: str | None = Non
     """
     if pixels not in (None, "bits", "levels", "unit"):
         raise ValueError(f"pixels must be bits, levels or unit, got {pixels!r}.")
+    if pixels in ("levels", "unit") and name in _OF_BITS:
+        raise ValueError(_no_levels(name))
     found = _stored(name, None if data_dir is None else Path(data_dir))
     if pixels is None:
         is_grey = found.train.shape[-1] == 1 and name != "frey-faces"
@@ -59,10 +61,7 @@ def load(name: str, data_dir: str | Path | None = None, pixels: str | None = Non
     if pixels == "bits":
         return in_bits(found)
     if found.num_levels == 2:
-        raise ValueError(
-            f"{name} has bits, and pixels={pixels!r} are of grey levels: take pixels='bits', or "
-            f"one of {', '.join(LEVELS)}."
-        )
+        raise ValueError(_no_levels(name))
     return in_unit_interval(found) if pixels == "unit" else found
 
 
@@ -84,3 +83,10 @@ def _stored(name: str, data_dir: Path | None) -> Dataset:
             f"{', '.join(OWN)}."
         )
     return loaders[name](data_dir)
+
+
+def _no_levels(name: str) -> str:
+    return (
+        f"there are no grey levels of {name!r}, which has bits: take pixels='bits', or one of "
+        f"{', '.join(LEVELS)}."
+    )

@@ -2,7 +2,6 @@
 
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
-from sklearn.neighbors import KNeighborsClassifier
 
 from genmix import examples
 
@@ -83,5 +82,7 @@ def of_nearest(
     samples, clusters = np.asarray(samples), np.asarray(clusters)
     examples.count((samples, clusters), "the samples and their clusters")
     rows = lambda x: np.reshape(x, (len(x), -1))
+    from sklearn.neighbors import KNeighborsClassifier  # takes a second to import
+
     nearest = KNeighborsClassifier(min(num_neighbours, len(samples)))
     return nearest.fit(rows(samples), clusters).predict(rows(np.asarray(x)))

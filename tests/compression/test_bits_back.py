@@ -95,7 +95,7 @@ def test_what_cannot_be_compressed_is_refused():
         compression.compress(model, x + 0.5, num_levels=2)
     with pytest.raises(ValueError, match="whole levels from 0 to 1"):
         compression.compress(model, x * 3, num_levels=2)
-    mixture = families.GaussianMixture(LATENT, 2, rngs=nnx.Rngs(0))
+    mixture = families.GaussianMixture(2, LATENT, rngs=nnx.Rngs(0))
     with pytest.raises(TypeError, match="GaussianMixture has no codec here"):
         compression.compress(_vae(nnx.Rngs(0), prior=mixture), x, num_levels=2)
 

@@ -330,7 +330,7 @@ def test_draws_with_dropped_inputs_are_those_of_the_mask():
         x, kept = inputs
         return outputs, part.distribution.features(x) * kept
 
-    steps = part.network.generate(choose, (drawn[..., None], keep), COND)
+    steps = part.network.generate(choose, (part._entries(drawn), keep), COND)
     np.testing.assert_allclose(steps, shown, rtol=0, atol=1e-5)
 
 

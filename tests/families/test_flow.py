@@ -282,9 +282,9 @@ def test_what_was_initialized_from_data_survives_a_cut(tmp_path):
     loss = lambda flow, key, batch, carry: (-likelihood(flow, key, batch), ({}, carry))
     player = Player(loss=loss, optimizer=optax.adam(0.01))
 
-    def train(flow, **plan):
-        plan = Plan(batch_size=8, rounds_per_call=5, **plan)
-        return fit(jax.random.key(0), flow, [player], data, plan, Run(label=None)).model
+    def train(flow, num_rounds, **run):
+        plan = Plan(num_rounds=num_rounds, batch_size=8, rounds_per_call=5)
+        return fit(jax.random.key(0), flow, [player], data, plan, Run(label=None, **run)).model
 
     whole = train(start(data), num_rounds=20)
     train(start(data), num_rounds=10, directory=tmp_path)
