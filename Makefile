@@ -5,7 +5,7 @@ BIN := .venv/bin
 .PHONY: demo test test-all lint docs bench
 
 demo: .venv/installed
-	$(BIN)/python -m experiments.iwae
+	$(BIN)/python -m experiments.compare
 
 # Most of the time of a test is compilation, so `make test` optimizes little and has loops built the
 # older, quicker way; `make test-all` tests programs as users run them, and the slow tests too.

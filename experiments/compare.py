@@ -117,7 +117,8 @@ def report(
         to_image=lambda x: x.reshape(shape),
         seconds_to_train=result.seconds,
     )
-    text = {"nll_text": str(found.figures["NLL"]) if "NLL" in found.figures else None}
+    nll = found.figures.get("NLL")
+    text = {"nll_text": nll and f"{'' if nll.note.startswith('exact') else '≤ '}{nll.value:.2f}"}
     return found.row() | text | {"blanks": dict(found.blanks)}
 
 

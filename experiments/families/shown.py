@@ -44,6 +44,7 @@ def draw(out: Path, test: np.ndarray, models: Sequence[Trained]) -> None:
 LIKELIHOODS: dict[str, study.Column] = {
     "model": "{model}",
     "NLL": "{nll_text}",
+    "±": "{NLL error:.2f}",
     "KL": "{rate:.1f}",
     "I(x; z)": "{information:.1f}",
     "active": "{active units:.0f}",

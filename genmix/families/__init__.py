@@ -55,6 +55,7 @@ from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
 from genmix.families.latent.latent_variable import LatentVariableModel
+from genmix.families.latent.modalities import Modalities, OfModalities
 from genmix.families.latent.pairs import Pairs
 from genmix.families.latent.summed import Summed
 from genmix.families.latent.vamp_prior import VampPrior
@@ -63,7 +64,9 @@ from genmix.families.posteriors.annealed import Annealed
 from genmix.families.posteriors.auxiliary import Auxiliary
 from genmix.families.posteriors.hamiltonian import Hamiltonian
 from genmix.families.posteriors.merged_normal import MergedNormal
+from genmix.families.posteriors.mixture_of_experts import MixtureOfExperts
 from genmix.families.posteriors.optimized import Optimized
+from genmix.families.posteriors.product_of_experts import ProductOfExperts
 from genmix.families.posteriors.rejecting import Rejecting
 from genmix.families.posteriors.resampled import Resampled
 from genmix.families.sequence.filtered import Filtered
@@ -121,15 +124,19 @@ __all__ = [
     "MaskMixture",
     "MaskSampling",
     "MergedNormal",
+    "MixtureOfExperts",
+    "Modalities",
     "Multiplied",
     "Normal",
     "NormalAt",
     "Normalized",
+    "OfModalities",
     "OneHot",
     "Optimized",
     "Padded",
     "Pairs",
     "ProbabilityFlow",
+    "ProductOfExperts",
     "RecurrentAdversarial",
     "Rejecting",
     "Resampled",

@@ -30,6 +30,7 @@ from genmix.objectives.cyclical import cyclical
 from genmix.objectives.deep_belief import up_down
 from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
+from genmix.objectives.experts import experts_kl
 from genmix.objectives.flow_matching import flow_matching
 from genmix.objectives.generative_stochastic import walkback
 from genmix.objectives.growing import fading, follow, grown_data
@@ -79,6 +80,7 @@ __all__ = [
     "detail",
     "diffusion",
     "elbo",
+    "experts_kl",
     "fading",
     "feature_likelihood",
     "feature_matching",

@@ -5,6 +5,7 @@ A block with a title is a file of that name; the tests of a file test_*.py are r
 
 import importlib
 import re
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,9 @@ def test_the_commands_of_the_readme_work_as_pasted():
     activated = text.index("source .venv/bin/activate")
     commands = list(re.finditer(r"\b(?:python|pip) (?!3)[^`\n]+", text[activated:]))
     assert not re.search(r"^(?:python|pip) |`(?:python|pip) -?\w", text[:activated], re.MULTILINE)
-    experiments = [command[0].split() for command in commands if "-m experiments." in command[0]]
+    experiments = [
+        shlex.split(command[0]) for command in commands if "-m experiments." in command[0]
+    ]
     assert len(experiments) >= 2
     for _, _, module, *arguments in experiments:
         tyro.cli(importlib.import_module(module).Config, args=arguments)

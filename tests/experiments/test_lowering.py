@@ -49,6 +49,7 @@ TINY: dict[str, dict[str, Any]] = {
     "lapgan": {"hidden": 4, "channels": 2, "latent": 2, "batch_size": 4},
     "linear_vae": {"batch_size": 4},
     "mix": {"hidden": 4, "latent": 2, "batch_size": 4, "mmd": 1.0, "adversarial": "joint"},
+    "multimodal": {"hidden": 4, "latent": 2, "batch_size": 4},
     "pixel_vae": {"hidden": 4, "width": 2, "layers": 1, "latent": 2, "batch_size": 4},
     "pixelcnn": {
         "network": ("made", "nade", "pixelcnn", "row-lstm", "bilstm"),
