@@ -55,6 +55,7 @@ from genmix.objectives.unnormalized import (
     contrastive_divergence,
     persistent_contrastive_divergence,
 )
+from genmix.objectives.wake_sleep import sleep, wake
 
 __all__ = [
     "Comparison",
@@ -105,11 +106,13 @@ __all__ = [
     "reconstruction",
     "renyi",
     "reverse",
+    "sleep",
     "sliced_wasserstein",
     "translated",
     "up_down",
     "vimco",
     "vr_max",
+    "wake",
     "walkback",
     "wgan_gp",
     "wgan_lp",

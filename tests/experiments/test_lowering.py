@@ -79,6 +79,7 @@ TINY: dict[str, dict[str, Any]] = {
     "style_gan": {"channels": (3, 2), "latent": 3, "mapping_layers": 1, "batch_size": 4},
     "vae": {"hidden": 4, "latent": 2, "batch_size": 4},
     "vae_gan": {"hidden": 4, "latent": 2, "batch_size": 4},
+    "wake_sleep": {"layers": (3, 2), "batch_size": 4},
     "vq_vae": {"channels": 4, "width": 2, "codes": 4, "dim": 2, "hidden": 100, "batch_size": 4},
 }
 """Settings that keep programs small, for each experiment that trains."""

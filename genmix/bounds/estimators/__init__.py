@@ -7,6 +7,7 @@ from genmix.bounds.estimators import (
     score_function,
     sticking_the_landing,
     vimco,
+    wake,
     weighted,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "score_function",
     "sticking_the_landing",
     "vimco",
+    "wake",
     "weighted",
 ]

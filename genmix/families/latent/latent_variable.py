@@ -101,9 +101,9 @@ class LatentVariableModel(nnx.Module):
             # Aiming is no linear function of the weights of parts inside.
             inner = draw if draw is weigh.draw else reparameterized.draw
             posterior = Aimed(posterior, self._log_joint(joint_keys, x, cond, inner))
-        z, log_q = draw(posterior, posterior_key, _pair(x, cond))
+        z, log_q = draw(posterior, posterior_key, pair(x, cond))
         prior = weigh.terms(self.prior, prior_key, z, cond, inner)
-        likelihood = weigh.terms(self.likelihood, likelihood_key, x, _pair(z, cond), inner)
+        likelihood = weigh.terms(self.likelihood, likelihood_key, x, pair(z, cond), inner)
         return Terms(
             likelihood.log_likelihood,
             jnp.concatenate([prior.log_likelihood[None], prior.log_prior, likelihood.log_prior]),
@@ -127,15 +127,15 @@ class LatentVariableModel(nnx.Module):
         """Draw z from the prior, then x given z."""
         prior_key, likelihood_key = jax.random.split(key)
         z = self.prior.sample(prior_key, cond)
-        return self.likelihood.sample(likelihood_key, _pair(z, cond))
+        return self.likelihood.sample(likelihood_key, pair(z, cond))
 
     def encode(self, key: Key[Array, ""], x: PyTree, cond: PyTree = None) -> PyTree:
         """Draw z from q(z | x); of a proposal, z without its weight."""
         if not isinstance(self.posterior, Proposes):
-            return sample(self.posterior, key, _pair(x, cond))
+            return sample(self.posterior, key, pair(x, cond))
         posterior_key, *joint_keys = jax.random.split(key, 3)
         log_joint = self._log_joint(joint_keys, x, cond, weigh.draw)
-        return self.posterior.propose(posterior_key, log_joint, _pair(x, cond))[0]
+        return self.posterior.propose(posterior_key, log_joint, pair(x, cond))[0]
 
     def decode(self, z: PyTree, cond: PyTree = None) -> PyTree:
         """Mean of x given z.
@@ -148,7 +148,7 @@ class LatentVariableModel(nnx.Module):
                 f"{type(self.likelihood).__name__} has no mean, so decode(z) is not defined: "
                 "draw from likelihood.sample(key, z)."
             )
-        return self.likelihood.mean(_pair(z, cond))
+        return self.likelihood.mean(pair(z, cond))
 
     def closed_rate(self, x: PyTree, cond: PyTree = None) -> Float[Array, " dim"]:
         """KL(q(z | x) || p(z)) in closed form, in nats, one entry a dimension of z.
@@ -161,7 +161,7 @@ class LatentVariableModel(nnx.Module):
                 f"KL({type(self.posterior).__name__} || {type(self.prior).__name__}) has no closed "
                 "form here: use the sampled rate (analytic=False)."
             )
-        return self.posterior.kl(self.prior, _pair(x, cond), cond)
+        return self.posterior.kl(self.prior, pair(x, cond), cond)
 
     def _log_joint(
         self, keys: list[Key[Array, ""]], x: PyTree, cond: PyTree, draw: Draw
@@ -175,13 +175,14 @@ class LatentVariableModel(nnx.Module):
             prior_key, likelihood_key = map(jax.random.clone, keys)
             model = state.fresh(self)  # it is called in loops, which may change no counter outside
             prior = weigh.terms(model.prior, prior_key, z, cond, draw)
-            likelihood = weigh.terms(model.likelihood, likelihood_key, x, _pair(z, cond), draw)
+            likelihood = weigh.terms(model.likelihood, likelihood_key, x, pair(z, cond), draw)
             return prior.log_weight + likelihood.log_weight
 
         return log_joint
 
 
-def _pair(event: PyTree, cond: PyTree) -> PyTree:
+def pair(event: PyTree, cond: PyTree) -> PyTree:
+    """What a part is given that depends on an event, and on the condition if there is one."""
     return event if cond is None else (event, cond)
 
 
