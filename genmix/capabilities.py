@@ -190,7 +190,7 @@ class ClosedKL(Protocol):
 if TYPE_CHECKING:
     Proposal = Proposes | Reparameterized | SampledDensity
     Density = Weighted | ExactDensity | LogBounded
-    Prior = Density | MadeOfPosterior
+    Prior = Density | MadeOfPosterior | Unnormalized
 else:  # roles refuse a part in words of their own, which a type check of arguments would preempt
     Proposal = Density = Prior = Any
 

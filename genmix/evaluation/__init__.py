@@ -24,7 +24,7 @@ from genmix.evaluation.denoising import denoised_score, psnr
 from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, encodings, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
-from genmix.evaluation.log_partition import LogPartition, log_partition
+from genmix.evaluation.log_partition import LogPartition, energy_log_partition, log_partition
 from genmix.evaluation.probe import Probe, probe
 from genmix.evaluation.report import Figure, Report, report
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
@@ -58,6 +58,7 @@ __all__ = [
     "disentanglement",
     "elbo",
     "encodings",
+    "energy_log_partition",
     "evaluate_samples",
     "gradients",
     "latent_pictures",

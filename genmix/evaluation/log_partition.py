@@ -1,12 +1,16 @@
-"""The normalizer of a restricted Boltzmann machine, exactly where it can be summed."""
+"""Normalizers by annealed importance sampling; of few hidden units exactly, too."""
 
 from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, ArrayLike, Float, Key
 
+from genmix.capabilities import SampledDensity
 from genmix.families.energy import restricted_boltzmann
+from genmix.families.energy.energy import Energy
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
+from genmix.families.given import Given
+from genmix.mcmc import annealed_importance, bridge, importance
 
 
 class LogPartition(NamedTuple):
@@ -54,3 +58,31 @@ def log_partition(
     few = machine.hidden_bias[...].size <= exact_up_to
     exact = float(jax.jit(restricted_boltzmann.log_partition)(machine)) if few else None
     return LogPartition(float(estimate.value), float(estimate.standard_error), exact)
+
+
+def energy_log_partition(
+    key: Key[Array, ""],
+    energy: Energy,
+    make_kernel: bridge.MakeKernel,
+    *,
+    num_temperatures: int = 1_000,
+    num_paths: int = 100,
+) -> LogPartition:
+    """Estimate log Z of exp(f(x)) base(x) by annealed importance sampling from its base.
+
+    Args:
+        make_kernel: such as `lambda logdensity, beta: hmc.build(logdensity, 0.1, 5)`.
+
+    Raises:
+        TypeError: if the energy has no base that draws and has a density.
+    """
+    if not isinstance(energy.base, SampledDensity):
+        raise TypeError(
+            "energy_log_partition anneals from the base of an Energy, which must have sample and "
+            f"log_prob; got {type(energy.base).__name__}: use Energy(network, base=...)."
+        )
+    path = bridge.Geometric(Given(energy.base), energy.log_unnormalized, make_kernel)
+    run = lambda key: annealed_importance.run(key, path, bridge.linear(num_temperatures))
+    log_weights = jax.jit(jax.vmap(lambda key: run(key).log_weight))
+    estimate = importance.log_evidence(log_weights(jax.random.split(key, num_paths)))
+    return LogPartition(float(estimate.value), float(estimate.standard_error), None)

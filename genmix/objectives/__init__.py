@@ -30,6 +30,7 @@ from genmix.objectives.cyclical import cyclical
 from genmix.objectives.deep_belief import up_down
 from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
+from genmix.objectives.energy_prior import energy_prior
 from genmix.objectives.experts import experts_kl
 from genmix.objectives.flow_matching import flow_matching
 from genmix.objectives.generative_stochastic import walkback
@@ -81,6 +82,7 @@ __all__ = [
     "detail",
     "diffusion",
     "elbo",
+    "energy_prior",
     "experts_kl",
     "fading",
     "feature_likelihood",

@@ -21,14 +21,15 @@ KernelOf = Callable[[Any], Kernel[Any]]
 """Model -> a kernel that leaves its density invariant."""
 
 
-def _own(model: HasChainKernel) -> Kernel[Any]:
+def own_kernel(model: HasChainKernel) -> Kernel[Any]:
+    """The kernel that the density itself knows."""
     return model.chain_kernel()
 
 
 def contrastive_divergence(
     num_steps: int,
     *,
-    kernel: KernelOf = _own,
+    kernel: KernelOf = own_kernel,
 ) -> Term:
     """CD-k: chains of num_steps that start at the data, anew in each step of training.
 
@@ -47,17 +48,17 @@ def contrastive_divergence(
     kernels.require_steps(num_steps)
 
     def loss(model, key, batch, carry):
-        draws = _advance(model, key, batch, kernel, num_steps)
+        draws = advance(model, key, batch, kernel, num_steps)
         return _contrast("contrastive_divergence", model, batch, draws, carry)
 
-    return Term(loss, lambda model: _checked(model, kernel))
+    return Term(loss, lambda model: require_chains(model, kernel))
 
 
 def persistent_contrastive_divergence(
     chains: PyTree,
     num_steps: int,
     *,
-    kernel: KernelOf = _own,
+    kernel: KernelOf = own_kernel,
     chains_at_once: int | None = None,
     restart: Callable[[Key[Array, ""]], PyTree] | None = None,
     restart_rate: float = 0.05,
@@ -107,24 +108,29 @@ def persistent_contrastive_divergence(
         else:
             chosen = jax.random.choice(choice_key, num_chains, (at_once,), replace=False)
         start = restarted(restart_key, jax.tree.map(lambda a: a[chosen], carry))
-        draws = _advance(model, move_key, start, kernel, num_steps)
+        draws = advance(model, move_key, start, kernel, num_steps)
         carry = jax.tree.map(lambda a, d: a.at[chosen].set(d), carry, draws)
         return _contrast("contrast", model, batch, draws, carry)
 
     def init(model):
-        _checked(model, kernel)
+        require_chains(model, kernel)
         return jax.tree.map(jnp.array, chains)
 
     return Term(loss, init)
 
 
-def _checked(model: Any, kernel: KernelOf) -> tuple[()]:
+def require_chains(model: Any, kernel: KernelOf) -> tuple[()]:
+    """Check that chains can tell of a density that is not normalized.
+
+    Raises:
+        TypeError: if it has no log_unnormalized, or no kernel of its own and none is given.
+    """
     if not isinstance(model, Unnormalized):
         raise TypeError(
             f"{type(model).__name__} has no log_unnormalized: contrastive divergence is for "
             "densities that are not normalized; train others by a bound."
         )
-    if kernel is _own and not isinstance(model, HasChainKernel):
+    if kernel is own_kernel and not isinstance(model, HasChainKernel):
         raise TypeError(
             f"{type(model).__name__} has no kernel of its own: pass one, such as "
             "kernel=lambda model: mala.build(model.log_unnormalized, 0.1)."
@@ -132,7 +138,7 @@ def _checked(model: Any, kernel: KernelOf) -> tuple[()]:
     return ()
 
 
-def _advance(
+def advance(
     part: Unnormalized, key: Key[Array, ""], x: PyTree, kernel: KernelOf, num_steps: int
 ) -> PyTree:
     """Each event num_steps of its chain further, as a constant."""

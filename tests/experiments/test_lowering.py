@@ -27,6 +27,7 @@ TINY: dict[str, dict[str, Any]] = {
     "compression": {"layers": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "diffusion": {"width": 4, "channels": (4, 4), "bit_steps": 3, "batch_size": 4},
     "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},
+    "energy_priors": {"bits": 4, "units": 3, "latent": 2, "hidden": 4, "batch_size": 4},
     "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},
     "flow_posteriors": {"flows": 1, "columns": 2, "latent": 3, "hidden": 6, "batch_size": 4},
     "flow_priors": {"flows": 1, "components": 3, "latent": 4, "hidden": 6, "batch_size": 4},

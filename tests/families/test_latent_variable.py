@@ -296,7 +296,7 @@ class Estimated(Generator):
     [
         ({"prior": Generator()}, "Generator cannot be the prior: it has no density .* adversarial"),
         ({"likelihood": Generator()}, "Generator cannot be the likelihood: it has no density"),
-        ({"prior": Energy()}, "Energy cannot be the prior: its density is not normalized"),
+        ({"likelihood": Energy()}, "Energy cannot be the likelihood: its density is not normal"),
         ({"posterior": Energy()}, "Energy cannot be the posterior: it has neither sample_and_log"),
         ({"posterior": Generator()}, "Generator cannot be the posterior: it draws samples but has"),
         ({"posterior": Estimated()}, "an unbiased log_weight is not enough in the denominator"),

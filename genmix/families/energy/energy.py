@@ -12,8 +12,8 @@ class Energy(nnx.Module):
     """p(x) = exp(f(x)) base(x) / Z, with a network f that returns one number.
 
     It can be trained by contrastive divergence, drawn from by a Markov chain
-    (`mala.build(model.log_unnormalized, 0.1)`) and weighed against another density, and is no prior
-    or decoder, since Z is not known.
+    (`mala.build(model.log_unnormalized, 0.1)`) and weighed against another density. It can be the
+    prior of latents (`objectives.energy_prior`), and is no decoder, since Z is not known.
 
     Source: LeCun et al. (2006), A Tutorial on Energy-Based Learning.
     """

@@ -43,7 +43,7 @@ class Normalized(nnx.Module):
         kernel.require_steps(num_steps)
         self.part = part
         self.log_partition = nnx.Variable(jnp.asarray(log_partition))
-        self.start = nnx.Variable(start)
+        self.start = None if start is None else nnx.Variable(start)
         self.num_steps = num_steps
 
     def log_prob(self, x: PyTree, cond: PyTree = None) -> Float[Array, ""]:
@@ -57,7 +57,7 @@ class Normalized(nnx.Module):
             TypeError: if there is no start, or the part has no kernel.
         """
         del cond
-        start = self.start.get_value()
+        start = None if self.start is None else self.start.get_value()
         if start is None or not isinstance(self.part, kernel.HasChainKernel):
             raise TypeError(
                 f"{type(self.part).__name__} cannot be drawn from: Normalized needs a start, and a "

@@ -20,6 +20,9 @@ from genmix.capabilities import (
     Prior,
     Proposal,
     Proposes,
+    Samples,
+    Unnormalized,
+    Weighted,
     differentiates,
     require_bounded,
     require_posterior,
@@ -39,6 +42,9 @@ class LatentVariableModel(nnx.Module):
     aimed at p(x, z), and wrap others. The model is itself weighted, so it can be the prior of
     another (then it has two stochastic layers), or its likelihood.
 
+    A prior that is not normalized, such as a restricted Boltzmann machine, is trained by
+    `objectives.energy_prior`. The model has no log-weight then, until `Normalized` takes its place.
+
     With a condition c the model is p(x | c): the prior is given c, the likelihood (z, c) and the
     posterior (x, c), as pairs.
 
@@ -54,7 +60,8 @@ class LatentVariableModel(nnx.Module):
         self.posterior: Any = posterior
         self.likelihood: Any = likelihood
         self.prior = prior
-        require_bounded(self.prior, "prior")
+        if not isinstance(self.prior, Unnormalized):
+            require_bounded(self.prior, "prior")
         require_bounded(likelihood, "likelihood")
         if isinstance(posterior, Proposes):
             _require_aim(posterior, self.prior, likelihood)
@@ -94,6 +101,7 @@ class LatentVariableModel(nnx.Module):
         self, key: Key[Array, ""], x: PyTree, cond: PyTree = None, draw: Draw = weigh.draw
     ) -> Terms:
         """Terms of log p(x | z) + log p(z) - log q(z | x) for one z drawn from q, in nats."""
+        _require_normalized(self.prior)
         posterior_key, *joint_keys = jax.random.split(key, 3)
         prior_key, likelihood_key = joint_keys
         posterior, inner = self.posterior, draw
@@ -124,7 +132,16 @@ class LatentVariableModel(nnx.Module):
         return self.log_weight_terms(key, x, cond).log_weight
 
     def sample(self, key: Key[Array, ""], cond: PyTree = None) -> PyTree:
-        """Draw z from the prior, then x given z."""
+        """Draw z from the prior, then x given z.
+
+        Raises:
+            TypeError: if the prior does not draw.
+        """
+        if not isinstance(self.prior, Samples):
+            raise TypeError(
+                f"{type(self.prior).__name__}, the prior, has no sample: use chains of its kernel, "
+                "or Normalized(prior, log_partition, start=z), which runs one."
+            )
         prior_key, likelihood_key = jax.random.split(key)
         z = self.prior.sample(prior_key, cond)
         return self.likelihood.sample(likelihood_key, pair(z, cond))
@@ -186,12 +203,23 @@ def pair(event: PyTree, cond: PyTree) -> PyTree:
     return event if cond is None else (event, cond)
 
 
+def _require_normalized(prior: object) -> None:
+    """Check that log p(z) is known, and not up to a constant alone."""
+    if isinstance(prior, Unnormalized) and not isinstance(prior, (Weighted, ExactDensity)):
+        raise TypeError(
+            f"{type(prior).__name__}, the prior, is not normalized, so the model has no log-weight "
+            "and no likelihood: train it by objectives.energy_prior(objectives.elbo(), chains, 1), "
+            "and evaluate it with the prior Normalized(prior, log_partition), given log Z by "
+            "annealed importance sampling (evaluation.log_partition)."
+        )
+
+
 def _require_aim(posterior: object, prior: object, likelihood: object) -> None:
     """Check that a proposal can be aimed at prior and likelihood."""
     name = type(posterior).__name__
     for role, part in (("prior", prior), ("likelihood", likelihood)):
         weigh.require_weights(part, f"the posterior {name}")
-        if differentiates(posterior) and not isinstance(part, ExactDensity):
+        if differentiates(posterior) and not isinstance(part, (ExactDensity, Unnormalized)):
             raise TypeError(
                 f"{type(part).__name__} cannot be the {role} of a model whose posterior is "
                 f"{name}: that one takes the gradient of log p(x, z) in z, and the part has no "
