@@ -1,12 +1,12 @@
 """Energies for priors of latents: python -m experiments.energy_priors.
 
-Bits as latents, with coins or a restricted Boltzmann machine above them, drawn (VIMCO) or relaxed;
-and real numbers, with N(0, 1) or exp(f(z)) N(0, 1). Bounds train the energies up to log Z, whose
+Bits as latents, drawn (VIMCO), with coins or a restricted Boltzmann machine for a prior; and real
+numbers, with N(0, 1) or exp(f(z)) N(0, 1). Bounds train the energies up to log Z, whose
 gradient comes from persistent chains; the table's likelihoods have log Z by annealed importance
 sampling. Defaults train on scikit-learn's digits in minutes on two CPU cores.
 
-Source: Rolfe (2017), Discrete Variational Autoencoders, arXiv:1609.02200; Khoshaman & Amin (2018),
-arXiv:1805.07349 (relaxed bits); Pang et al. (2020), arXiv:2006.08205 (latent energy models).
+Source: Rolfe (2017), Discrete Variational Autoencoders, arXiv:1609.02200; Pang et al. (2020),
+arXiv:2006.08205 (latent energy models).
 """
 
 import dataclasses
@@ -21,16 +21,13 @@ from experiments import study
 from genmix import evaluation, objectives
 from genmix.data import Dataset
 from genmix.densities import bernoulli
-from genmix.densities.relaxed_bernoulli import RelaxedBernoulli
 from genmix.evaluation import LogPartition, pictures
 from genmix.families import (
     Bernoulli,
-    Conditional,
     Energy,
     LatentVariableModel,
     Normal,
     Normalized,
-    RelaxedBoltzmann,
     RestrictedBoltzmann,
     StandardNormal,
     Unconditional,
@@ -41,17 +38,17 @@ from genmix.objectives import Term, energy_prior
 from genmix.runs import command_line
 from genmix.training import Player
 
-Name = Literal["coins", "boltzmann", "relaxed boltzmann", "normal", "latent energy"]
-OF_BITS = ("coins", "boltzmann", "relaxed boltzmann")
+Name = Literal["coins", "boltzmann", "normal", "latent energy"]
+OF_BITS = ("coins", "boltzmann")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(study.OnImages):
     """One row of the table for each prior."""
 
-    model: study.Each[Name] = ("coins", "boltzmann", "relaxed boltzmann", "normal", "latent energy")
+    model: study.Each[Name] = ("coins", "boltzmann", "normal", "latent energy")
     bits: study.Count = 20
-    """Latents of the first three."""
+    """Latents of the first two."""
     units: study.Count = 20
     """Hidden units of the machine; up to 20 of them log Z is exact, too."""
     latent: study.Count = 4
@@ -60,8 +57,6 @@ class Config(study.OnImages):
     """Width of the hidden layers, of encoder, decoder and f."""
     k: Annotated[int, study.at_least(2)] = 5
     """Particles of drawn bits."""
-    temperature: study.Positive = 1 / 7
-    """Of relaxed bits."""
     chains: study.Count = 100
     """Persistent chains."""
     chain_steps: study.Count = 5
@@ -87,19 +82,15 @@ def build(config: Config, name: Name, shape: tuple[int, ...]) -> LatentVariableM
     posterior: Any = Normal(encoder) if name not in OF_BITS else Bernoulli(encoder)
     if name == "coins":
         prior = Unconditional(bernoulli.Bernoulli(), dim, trained=True)
-    if "boltzmann" in name:
+    if name == "boltzmann":
         prior = RestrictedBoltzmann(dim, config.units, rngs=rngs)
-    if name == "relaxed boltzmann":
-        prior = RelaxedBoltzmann(prior)
-        posterior = Conditional(encoder, RelaxedBernoulli(temperature=config.temperature))
     if name == "latent energy":
         prior = Energy(mlp(dim, 1), base=StandardNormal(dim))
     return LatentVariableModel(prior=prior, likelihood=Bernoulli(decoder), posterior=posterior)
 
 
 def term(config: Config, name: Name) -> Term:
-    is_drawn = name in ("coins", "boltzmann")
-    bound = objectives.vimco(config.k) if is_drawn else objectives.elbo()
+    bound = objectives.vimco(config.k) if name in OF_BITS else objectives.elbo()
     if name in ("coins", "normal"):
         return bound
     key, size = config.key, (config.chains, config.bits if name in OF_BITS else config.latent)
@@ -122,10 +113,8 @@ def log_partition(config: Config, prior: Any) -> LogPartition:
 
 
 def judged(config: Config, model: LatentVariableModel) -> tuple[LatentVariableModel, Any]:
-    """The model with a density: of bits that are drawn, with the log Z that was estimated."""
+    """The model with the log Z of its prior, which was estimated; and what is known of that."""
     prior, posterior = model.prior, model.posterior
-    if isinstance(prior, RelaxedBoltzmann):
-        prior, posterior = prior.machine, Bernoulli(posterior.network)
     if not isinstance(prior, (Energy, RestrictedBoltzmann)):
         return model, {}
     log_z = log_partition(config, prior)

@@ -160,6 +160,7 @@ def experiment(config: Config) -> study.Study:
     )
     of_model = lambda result: game.model_of(result.model)
     bound = config.objective.replace("-", "_")
+    bound = f"unnormalized_{bound}" if config.prior == "rbm" else bound
     bound = f"model/{bound}" if config.adversarial != "none" else bound
     return study.Study(
         before=[evaluation.baselines.independent_pixels(dataset)],

@@ -9,7 +9,7 @@ from experiments import study
 from experiments.grid import inference
 from experiments.study.estimators import Estimator, Objective, bound
 
-Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical", "diffusion"]
+Prior = Literal["normal", "gmm", "vamp", "maf", "realnvp", "hierarchical", "diffusion", "rbm"]
 _FORMS = "{" + ",".join([*get_args(inference.Plain)]) + "}[+WRAPPER:N...]"
 Posterior = Annotated[str, tyro.conf.arg(metavar=_FORMS)]
 Decoder = Literal["bernoulli-mlp", "bernoulli-conv", "discretized-logistic", "made", "pixelcnn"]
@@ -23,7 +23,8 @@ class Config(study.OnImages):
 
     prior: Prior = "normal"
     """Of z; hierarchical is a model with a second layer of half the width; a diffusion knows a
-    bound alone, which is for the ELBO."""
+    bound alone, which is for the ELBO; an rbm, of real numbers under 20 bits, is trained up to
+    its normalizer, by chains."""
     posterior: Posterior = "diagonal"
     """Of z given x; flows start from a diagonal normal and are given the encoder's features. Around
     it, the innermost first: hamiltonian:N leapfrog steps, resampled:N draws of which one is chosen,

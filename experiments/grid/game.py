@@ -12,6 +12,8 @@ from experiments.grid.parts import build, encoder, width
 from experiments.study.estimators import bound
 from genmix import divergences, objectives
 from genmix.data import Dataset
+from genmix.families import LatentVariableModel, Normalized, RestrictedBoltzmann
+from genmix.families.energy import restricted_boltzmann
 from genmix.nets import MLP, DCGANCritic, style
 from genmix.objectives import Term
 from genmix.training import Game, Player
@@ -44,8 +46,13 @@ def start(config: Config, dataset: Dataset) -> Any:
 
 
 def model_of(game: Any) -> Any:
-    """The model, whether there is a critic or not."""
-    return game.model if isinstance(game, Game) else game
+    """The model with a likelihood, whether there is a critic or not."""
+    model = game.model if isinstance(game, Game) else game
+    if not isinstance(model.prior, RestrictedBoltzmann):
+        return model
+    log_z = jax.jit(restricted_boltzmann.log_partition)(model.prior)
+    prior = Normalized(model.prior, log_z, start=jnp.zeros_like(model.prior.visible_bias[...]))
+    return LatentVariableModel(prior=prior, likelihood=model.likelihood, posterior=model.posterior)
 
 
 def critic(config: Config, dataset: Dataset) -> Any:
@@ -66,6 +73,8 @@ def critic(config: Config, dataset: Dataset) -> Any:
 def objective(config: Config) -> Term:
     """The bound, and what the model adds to it, for what `start` gives."""
     term = bound(config.objective, config.k, config.estimator, alpha=config.alpha, beta=config.beta)
+    if config.prior == "rbm":
+        term = objectives.energy_prior(term, jnp.zeros((100, config.latent)), 5)
     if config.mmd:
         term = term + config.mmd * objectives.mmd(objectives.latent)
     if config.adversarial != "none":

@@ -31,7 +31,7 @@ from genmix.bijectors import (
     repeated,
 )
 from genmix.data import Dataset
-from genmix.densities import bernoulli
+from genmix.densities import bernoulli, normal
 from genmix.densities.discretized_logistic_mixture import DiscretizedLogisticMixture
 from genmix.families import (
     Autoregressive,
@@ -46,6 +46,7 @@ from genmix.families import (
     Normal,
     Optimized,
     Resampled,
+    RestrictedBoltzmann,
     StandardNormal,
     StraightThrough,
     VampPrior,
@@ -64,6 +65,7 @@ from genmix.nets import (
     TimeMLP,
 )
 
+UNITS = 20  # hidden, of an rbm: its normalizer can be summed
 CHANNELS = (32, 64)  # of the convolutional networks, from the image on
 
 
@@ -102,6 +104,8 @@ def prior(config: Config, hidden: int, rngs: nnx.Rngs) -> Any:
         return StandardNormal(dim)
     if config.prior == "gmm":
         return GaussianMixture(config.components, dim, rngs=rngs)
+    if config.prior == "rbm":
+        return RestrictedBoltzmann(dim, UNITS, visible=normal.Normal(scale=1.0), rngs=rngs)
     if config.prior == "diffusion":  # from the noise to the scale of latents and below
         network = TimeMLP((dim,), hidden, 2, rngs=rngs)
         return Diffusion(Denoiser(network), shape=(dim,), schedule=Linear(-6.0, 6.0), num_steps=100)

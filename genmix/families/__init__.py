@@ -17,7 +17,6 @@ from genmix.families.energy.deep_boltzmann import DeepBoltzmann
 from genmix.families.energy.energy import Energy
 from genmix.families.energy.enumerated_boltzmann import EnumeratedBoltzmann
 from genmix.families.energy.generative_stochastic import GenerativeStochastic
-from genmix.families.energy.relaxed_boltzmann import RelaxedBoltzmann
 from genmix.families.energy.restricted_boltzmann import RestrictedBoltzmann
 from genmix.families.energy.salt_and_pepper import SaltAndPepper
 from genmix.families.explicit.autoregressive_normal import AutoregressiveNormal
@@ -140,7 +139,6 @@ __all__ = [
     "ProductOfExperts",
     "RecurrentAdversarial",
     "Rejecting",
-    "RelaxedBoltzmann",
     "Resampled",
     "RestrictedBoltzmann",
     "SaltAndPepper",

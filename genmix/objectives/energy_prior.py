@@ -104,7 +104,7 @@ def _require_gradient(prior: Any, model: LatentVariableModel) -> None:
         raise TypeError(
             f"{type(model.posterior).__name__} draws real numbers, and the RestrictedBoltzmann is "
             "of bits, without a gradient in them: use Bernoulli(network) with vimco or wake, or "
-            "the prior RelaxedBoltzmann(machine)."
+            "a machine of real numbers, visible=normal.Normal(scale=1.0)."
         )
 
 

@@ -66,7 +66,7 @@ def is_legal(choice):
 
 
 LEGAL = [choice for choice in GRID if is_legal(choice)]
-WEIGHTED = [choice for choice in LEGAL if choice["prior"] != "diffusion"]
+WEIGHTED = [choice for choice in LEGAL if choice["prior"] not in ("diffusion", "rbm")]
 SAMPLE = [WEIGHTED[i] for i in np.random.default_rng(0).choice(len(WEIGHTED), 60, replace=False)]
 FIRST = [
     ("normal", "diagonal", None, "bernoulli-mlp", "elbo", "stl"),
@@ -160,7 +160,7 @@ def test_combinations_build_and_have_gradients(traced_once):
 
 @pytest.mark.slow
 def test_every_combination_builds_and_has_gradients_or_is_refused(traced_once):
-    assert len(GRID) == 7 * 16 * 5 * 4 * 6
+    assert len(GRID) == 8 * 16 * 5 * 4 * 6
     walk(GRID)
 
 
@@ -299,6 +299,20 @@ def test_a_diffusion_as_prior_is_scored_by_its_bound(tmp_path, capsys, compiled_
 
 
 @pytest.mark.slow
+def test_a_machine_as_prior_is_scored_with_its_normalizer(tmp_path, compiled_quickly):
+    _, row = run(tmp_path, prior="rbm", limit=20, posterior="full", objective="renyi", k=2)
+    _, normal = run(tmp_path / "normal", limit=20, posterior="full", objective="renyi", k=2)
+    assert abs(row["nll"] - normal["nll"]) < 1  # after five steps from small weights
+    with Image.open(tmp_path / "run" / "curves.png") as image:
+        assert image.width > 500
+
+
+def test_a_machine_as_prior_has_gradients_in_every_objective(traced_once):
+    new = [choice for choice in GRID if choice["prior"] == "rbm"]
+    walk([new[i] for i in np.random.default_rng(3).choice(len(new), 6, replace=False)])
+
+
+@pytest.mark.slow
 def test_a_finished_run_resumes_to_the_same_figures(tmp_path):
     options = {"prior": "vamp", "decoder": "pixelcnn"}
     (_, first), (_, second) = run(tmp_path, **options), run(tmp_path, resume=True, **options)
@@ -358,6 +372,8 @@ def test_other_data_train(tmp_path, capsys, data_dir, options, layers):
         ("--posterior resampled:2 --prior vamp", "Resampled has no log_prob, so it cannot make a"),
         ("--posterior optimized:2 --prior hierarchical", "takes the gradient of log p.x, z. in z"),
         ("--prior diffusion --objective iwae --k 2", "knows a bound on log p.x. alone"),
+        ("--prior rbm --mmd 1", "has a prior without sample, which the comparison 'latent' draws"),
+        ("--prior rbm --adversarial data", "RestrictedBoltzmann, the prior, has no sample"),
         ("--posterior naf --estimator score-function", "FlowPosterior has no log_prob"),
         (
             "--prior vamp --posterior sylvester",

@@ -56,6 +56,8 @@ def is_legal(choice):
         return False
     if choice["prior"] == "diffusion" and choice["objective"] != "elbo":
         return False
+    if choice["prior"] == "rbm" and (choice["mmd"] or choice["adversarial"] != "none"):
+        return False  # it does not draw
     if choice["estimator"] == "stl" and choice["objective"] != "elbo":
         return False
     if (choice["objective"], choice["estimator"]) == ("vr-max", "dreg"):
@@ -75,6 +77,8 @@ OF_A_GAME = ("critic", "weight", "k_critic")
 
 def drawn():
     choice = {name: values[RNG.integers(len(values))] for name, values in CHOICES.items()}
+    if choice["prior"] == "rbm":  # of which a rate can be weighed alone
+        choice |= {"mmd": 0.0, "adversarial": "none", "objective": "elbo"}
     if choice["adversarial"] == "none" and RNG.random() < 0.7:
         choice |= dict.fromkeys(OF_A_GAME)
     return choice

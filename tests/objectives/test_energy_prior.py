@@ -24,7 +24,6 @@ from genmix.families import (
     LatentVariableModel,
     Normal,
     Normalized,
-    RelaxedBoltzmann,
     RestrictedBoltzmann,
     StandardNormal,
 )
@@ -195,18 +194,6 @@ def test_chains_go_on_from_where_they_were_and_nested_priors_are_found():
     assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(gradient))
 
 
-def test_between_its_corners_a_machine_weighs_less_than_on_them(x64):
-    machine = randomized(RestrictedBoltzmann(2, 3, rngs=nnx.Rngs(0)))
-    relaxed = RelaxedBoltzmann(machine)
-    ticks = (np.arange(200) + 0.5) / 200
-    grid = jnp.asarray(np.stack(np.meshgrid(ticks, ticks), -1).reshape(-1, 2))
-    inside = jax.nn.logsumexp(jax.vmap(relaxed.log_unnormalized)(grid)) - 2 * np.log(200)
-    assert inside < rbm.log_partition(machine)
-    for v in itertools.product((0.0, 1.0), repeat=2):
-        bits = jnp.array(v)
-        np.testing.assert_allclose(relaxed.log_unnormalized(bits), machine.log_unnormalized(bits))
-
-
 def test_a_known_normalizer_is_found_by_annealing():
     """f = -z^2 + z of two numbers over N(0, 1): 5 standard errors, false alarm 1e-6."""
     energy = Energy(lambda z: jnp.sum(z - z**2), base=StandardNormal(2))
@@ -267,12 +254,6 @@ REFUSED = {
     "bits that are no bits": (
         lambda: energy_prior(objectives.elbo(), CHAINS, 1).init(refused_posterior()),
         "draws real numbers, and the RestrictedBoltzmann is of bits, without a gradient",
-    ),
-    "a relaxation of real numbers": (
-        lambda: RelaxedBoltzmann(
-            RestrictedBoltzmann(2, 2, visible=normal.Normal(scale=1.0), rngs=nnx.Rngs(0))
-        ),
-        "RelaxedBoltzmann is of a machine with binary visible units",
     ),
     "annealing from nothing": (
         lambda: energy_log_partition(
