@@ -54,6 +54,7 @@ from genmix.families.implicit.style_based import StyleBased
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
+from genmix.families.latent.given import Given
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.modalities import Modalities, OfModalities
 from genmix.families.latent.pairs import Pairs
@@ -111,6 +112,7 @@ __all__ = [
     "FullNormal",
     "GaussianMixture",
     "GenerativeStochastic",
+    "Given",
     "Guided",
     "Hamiltonian",
     "HiddenMarkov",
