@@ -1,4 +1,4 @@
-"""Mutual information: a lower bound, and its place in the ELBO."""
+"""Mutual information: lower bounds, and its place in the ELBO."""
 
 from typing import NamedTuple
 
@@ -17,6 +17,22 @@ def barber_agakov(log_q: Float[Array, " n"], entropy: Float[ArrayLike, ""]) -> F
     Source: Barber & Agakov (2003), NIPS 16; Chen et al. (2016), arXiv:1606.03657, equation 5.
     """
     return jnp.asarray(entropy) + jnp.mean(log_q)
+
+
+def info_nce(scores: Float[Array, "n n"]) -> Float[Array, ""]:
+    """Estimate of log n + E[log softmax of x_i's score among all x_j] <= I(x; y), in nats.
+
+    At most log n: much information takes large batches. It is largest where the scores are
+    log p(y | x) but for a function of y.
+
+    Args:
+        scores: [i, j] of the pair (x_j, y_i), for n pairs from the joint distribution.
+
+    Source: van den Oord, Li & Vinyals (2018), arXiv:1807.03748; Poole et al. (2019),
+    arXiv:1905.06922, equation 10.
+    """
+    own = jnp.diagonal(scores) - jax.nn.logsumexp(scores, axis=1)
+    return jnp.log(len(scores)) + jnp.mean(own)
 
 
 class Decomposition(NamedTuple):

@@ -8,6 +8,7 @@ from genmix.nets.conv_stack import ConvStack
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.feature_critic import FeatureCritic, OnFeatures
 from genmix.nets.glow_network import GlowNetwork
+from genmix.nets.group_norm import GroupNorm
 from genmix.nets.instance_norm import InstanceNorm
 from genmix.nets.joined import Added, Joined, JoinedChannels, Stacked
 from genmix.nets.low_precision import LowPrecision
@@ -45,6 +46,7 @@ __all__ = [
     "FeatureCritic",
     "GatedPixelCNN",
     "GlowNetwork",
+    "GroupNorm",
     "InstanceNorm",
     "Joined",
     "JoinedChannels",

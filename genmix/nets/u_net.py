@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, PyTree
 
 from genmix.nets.conv_encoder import coarsest
 from genmix.nets.convolution.strided import Doubling, Halving
+from genmix.nets.group_norm import GroupNorm
 from genmix.nets.joined import joined
 from genmix.nets.pixels import Convolution, Image
 from genmix.nets.time_features import TimeFeatures
@@ -23,8 +24,8 @@ def _convolution(a: int, b: int, rngs: nnx.Rngs, *, zero: bool = False) -> Convo
     return Convolution(a, b, 3, kernel_init=init, rngs=rngs)
 
 
-def _norm(channels: int, rngs: nnx.Rngs) -> nnx.GroupNorm:
-    return nnx.GroupNorm(channels, num_groups=math.gcd(channels, 8), rngs=rngs)
+def _norm(channels: int) -> GroupNorm:
+    return GroupNorm(channels, num_groups=math.gcd(channels, 8))
 
 
 class ResidualBlock(nnx.Module):
@@ -36,7 +37,7 @@ class ResidualBlock(nnx.Module):
 
     def __init__(self, a: int, b: int, told_size: int, *, rngs: nnx.Rngs):
         zeros = nnx.initializers.zeros
-        self.norms = nnx.List([_norm(a, rngs), _norm(b, rngs)])
+        self.norms = nnx.List([_norm(a), _norm(b)])
         self.first = _convolution(a, b, rngs)
         self.second = _convolution(b, b, rngs, zero=True)
         self.told = nnx.Linear(told_size, 2 * b, kernel_init=zeros, rngs=rngs)
@@ -56,7 +57,7 @@ class Attention(nnx.Module):
     """
 
     def __init__(self, channels: int, *, rngs: nnx.Rngs):
-        self.norm = _norm(channels, rngs)
+        self.norm = _norm(channels)
         self.looks = nnx.Linear(channels, 3 * channels, rngs=rngs)
         self.out = nnx.Linear(channels, channels, kernel_init=nnx.initializers.zeros, rngs=rngs)
 
@@ -127,7 +128,7 @@ class UNet(nnx.Module):
         self.attention = Attention(last, rngs=rngs)
         self.double = nnx.List([Doubling(b, a, 4, kernel_init=he, rngs=rngs) for a, b in pairs])
         self.up = nnx.List([block(2 * a, a) for a, _ in pairs])
-        self.norm = _norm(channels[0], rngs)
+        self.norm = _norm(channels[0])
         self.out = _convolution(channels[0], math.prod(self.out_shape[2:]), rngs, zero=True)
 
     def __call__(

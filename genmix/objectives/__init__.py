@@ -35,7 +35,7 @@ from genmix.objectives.experts import experts_kl
 from genmix.objectives.flow_matching import flow_matching
 from genmix.objectives.generative_stochastic import walkback
 from genmix.objectives.growing import fading, follow, grown_data
-from genmix.objectives.information import barber_agakov
+from genmix.objectives.information import barber_agakov, info_nce
 from genmix.objectives.lazily import lazily
 from genmix.objectives.likelihood import (
     Rate,
@@ -93,6 +93,7 @@ __all__ = [
     "grown_data",
     "identity",
     "importance_weighted",
+    "info_nce",
     "iwae",
     "joint",
     "latent",

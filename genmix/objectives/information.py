@@ -1,4 +1,4 @@
-"""Mutual information of a generator's samples and the codes that it was given, as a term.
+"""Mutual information as a term: of samples and the codes in them, and of pairs of data.
 
 InfoGAN is an expression: `objectives.generator(data, losses) + 1.0 * barber_agakov(...)`,
 minimised by the player that owns generator and predictor.
@@ -7,6 +7,7 @@ minimised by the player that owns generator and predictor.
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from genmix.capabilities import ExactDensity
@@ -69,3 +70,34 @@ def barber_agakov(
         return ()
 
     return between(loss, init, by)
+
+
+def info_nce(*, name: str = "info_nce") -> Term:
+    """Minus the InfoNCE bound on I(x; y) in nats, of batches of pairs (x, y).
+
+    The part is a critic that gives each pair a number, `critic((x, y))`, such as
+    `Joined(MLP(...))`; it tells the y that comes with each x from the others of the batch.
+
+    Raises:
+        TypeError: if the part cannot be called.
+
+    Source: van den Oord, Li & Vinyals (2018), arXiv:1807.03748, equation 4.
+    """
+
+    def loss(critic, key, batch, carry):
+        del key
+        x, y = batch
+        score = lambda x, y: jnp.reshape(critic((x, y)), ())
+        scores = jax.vmap(lambda y: jax.vmap(lambda x: score(x, y))(x))(y)
+        bound = mutual_information.info_nce(scores)
+        return -bound, ({name: bound}, carry)
+
+    def init(critic):
+        if not callable(critic):
+            raise TypeError(
+                f"{type(critic).__name__} is no critic of pairs: info_nce needs a network that is "
+                "called with (x, y), such as Joined(MLP(...))."
+            )
+        return ()
+
+    return Term(loss, init)

@@ -1,5 +1,7 @@
 """The decomposition of the ELBO, by enumeration of three x and four z."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,3 +78,23 @@ def test_barber_agakov_is_the_mean(entropy):
     np.testing.assert_allclose(
         mutual_information.barber_agakov(jnp.array([-1.0, -3.0]), entropy), entropy - 2
     )
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_info_nce_by_enumeration(size):
+    """All batches of pairs of a joint of 2 x 3 values, scored by log p(y | x) and a shift by y."""
+    joint = RNG.dirichlet(np.ones(6)).reshape(2, 3)  # of x and y
+    p_x, p_y = joint.sum(1), joint.sum(0)
+    information = np.sum(joint * np.log(joint / np.outer(p_x, p_y)))
+    scores = np.log(joint / p_x[:, None]) + np.array([0.3, -2.0, 1.0])
+    bound = jax.jit(mutual_information.info_nce)
+    pairs = list(itertools.product(range(2), range(3)))
+    total, expected = 0.0, 0.0
+    for batch in itertools.product(pairs, repeat=size):
+        p = np.prod([joint[pair] for pair in batch])
+        total += p * bound(jnp.array([[scores[x, y] for x, _ in batch] for _, y in batch]))
+        ratio = [[joint[x, y] / p_x[x] for x, _ in batch] for _, y in batch]
+        expected += p * np.mean([np.log(r[i] / np.mean(r)) for i, r in enumerate(ratio)])
+    np.testing.assert_allclose(total, expected, atol=1e-5)
+    assert total <= min(information, np.log(size)) + 1e-6
+    assert size == 1 or total > 0.3 * information

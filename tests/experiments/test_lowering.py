@@ -39,6 +39,7 @@ TINY: dict[str, dict[str, Any]] = {
     "gsn": {"hidden": 4, "batch_size": 4},
     "hvi": {"leapfrog": (0, 2), "hidden": 4, "latent": 2, "batch_size": 4},
     "info_gan": {"batch_size": 4},
+    "information": {"hidden": 4, "batch_size": 4, "points": 100},
     "info_vae": {"hidden": 4, "width": 2, "layers": 1, "batch_size": 4},
     "iwae": {
         "objective": ("elbo", "iwae", "renyi", "vr-max"),

@@ -65,4 +65,4 @@ def test_what_is_no_pair_is_refused():
     with pytest.raises(TypeError, match=r"takes pairs \(event, condition\).* got "):
         Given(StandardNormal(2)).log_weight(jax.random.key(0), PAIRS[0][0])
     with pytest.raises(TypeError, match="part"):
-        Given(object())
+        Given(object())  # pyright: ignore[reportArgumentType]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from genmix.nets import TimeFeatures, TimeMLP, UNet, state
+from genmix.nets import GroupNorm, TimeFeatures, TimeMLP, UNet, state
 
 
 def perturbed(network):
@@ -51,6 +51,18 @@ def test_all_parameters_and_inputs_count_but_at_the_start(name):
     gradients = state.variables(parameters, nnx.Param)
     assert [path for path, value in gradients.items() if not jnp.any(value)] == []
     assert all(jnp.all(gradient != 0) for gradient in jax.tree.leaves(others))
+
+
+def test_groups_are_normalized_over_the_whole_image():
+    """As by nnx.GroupNorm, of a batch of one."""
+    x = jax.random.normal(jax.random.key(0), (5, 4, 6)) * jnp.arange(1.0, 6).reshape(5, 1, 1)
+    ours, theirs = GroupNorm(6, 2), nnx.GroupNorm(6, num_groups=2, rngs=nnx.Rngs(0))
+    for norm in (ours, theirs):
+        norm.scale[...] = jnp.arange(6.0)
+    ours.shift[...] = theirs.bias[...] = jnp.arange(6.0) ** 2
+    np.testing.assert_allclose(ours(x), theirs(x[None])[0], rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match="num_groups must divide the channels, got 4 for 6"):
+        GroupNorm(6, 4)
 
 
 @pytest.mark.parametrize(
