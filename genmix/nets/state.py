@@ -4,7 +4,10 @@ Modules are plain pytrees here, so a call that changes one changes a copy, and w
 change takes it from that copy.
 """
 
-from collections.abc import Callable
+import contextlib
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import jax
@@ -40,23 +43,49 @@ def variables(module: object, kind: type[nnx.Variable]) -> dict[str, Array]:
     }
 
 
-def out_of_reach(module: object) -> dict[str, str]:
-    """Attributes that hold parameters which no pytree operation sees, by path, and their classes.
+def out_of_reach(module: object) -> dict[str, object]:
+    """Attributes that hold parameters which no pytree operation sees, by path.
 
-    A module keeps an object of a plain class as a constant, with all the networks in it.
+    A module keeps an object of a plain class as a constant, with all the networks in it, and so a
+    function, with those that it closes over.
     """
     found = {}
     for path, part in nnx.iter_graph(module):
         if isinstance(part, nnx.Module):
             for name, value in vars(part).items():
-                if _is_plain(value) and variables(vars(value), nnx.Param):
-                    found[".".join(map(str, (*path, name)))] = type(value).__name__
+                if any(variables(inner, nnx.Param) for inner in _hidden(value)):
+                    found[".".join(map(str, (*path, name)))] = value
     return found
 
 
-def _is_plain(value: object) -> bool:
-    is_seen = isinstance(value, (nnx.Module, nnx.Variable)) or not jax.tree_util.all_leaves([value])
-    return hasattr(value, "__dict__") and not is_seen
+def _hidden(value: object, seen: tuple[object, ...] = ()) -> list[object]:
+    """What an object holds besides what a pytree operation sees in it."""
+    if any(value is other for other in seen):  # a function that calls itself
+        return []
+    if isinstance(value, functools.partial):
+        inside = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, types.MethodType):
+        inside = [value.__self__]
+    elif isinstance(value, types.FunctionType):
+        inside = [*_contents(value.__closure__ or ()), *(value.__defaults__ or ())]
+    elif hasattr(value, "__dict__") and not _is_seen(value):
+        return [vars(value)]
+    else:
+        return []
+    return [*inside, *(deep for part in inside for deep in _hidden(part, (*seen, value)))]
+
+
+def _contents(cells: Iterable[types.CellType]) -> Iterator[object]:
+    """Those of a function's variables that have been assigned."""
+    for cell in cells:
+        with contextlib.suppress(ValueError):
+            yield cell.cell_contents
+
+
+def _is_seen(value: object) -> bool:
+    if isinstance(value, (nnx.Module, nnx.Variable, type)):
+        return True
+    return not jax.tree_util.all_leaves([value])
 
 
 def num_parameters(module: object) -> int:

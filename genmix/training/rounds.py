@@ -1,5 +1,7 @@
 """The training game: players move in turn, round after round, many rounds in one jitted call."""
 
+import functools
+import types
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -38,10 +40,17 @@ def start(
         ValueError: if there is no player, two share a name, or one owns nothing.
         TypeError: if a term cannot be applied to the model, or parameters of it are out of reach.
     """
-    for path, name in net_state.out_of_reach(model).items():
+    for path, part in net_state.out_of_reach(model).items():
+        kind = type(part).__name__
+        if isinstance(part, (types.FunctionType, types.MethodType, functools.partial)):
+            raise TypeError(
+                f"{path} is a {kind} around a network whose parameters would stay as they are, "
+                "since JAX cannot see into it: write a class(nnx.Module) that keeps the network as "
+                "an attribute and calls it in __call__."
+            )
         raise TypeError(
-            f"{path} is a {name}, whose parameters would stay as they are, since a plain class is "
-            f"no pytree: write class {name}(nnx.Module), and its networks are trained."
+            f"{path} is a {kind}, whose parameters would stay as they are, since a plain class is "
+            f"no pytree: write class {kind}(nnx.Module), and its networks are trained."
         )
     names = [player.name for player in players]
     if not names:

@@ -1,5 +1,6 @@
-from typing import Any
+from typing import Any, NamedTuple
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,7 @@ from genmix.bounds.estimators import (
     sticking_the_landing,
 )
 from genmix.bounds.log_weight import particles
+from genmix.densities import normal
 from genmix.families import (
     Bernoulli,
     LatentVariableModel,
@@ -354,3 +356,30 @@ def test_a_class_in_place_of_a_part_is_refused(role):
     parts[role] = Normal
     with pytest.raises(TypeError, match=f"the {role} is the class Normal: build it, as in Normal"):
         LatentVariableModel(**parts)
+
+
+class Fixed(NamedTuple):
+    """With the methods of a prior, and an array."""
+
+    loc: jax.Array
+
+    def sample(self, key, cond=None):
+        return self.loc + jax.random.normal(key, self.loc.shape)
+
+    def log_prob(self, x, cond=None):
+        return jnp.sum(normal.log_prob(x, self.loc, 1.0))
+
+
+@pytest.mark.parametrize("role", ["prior", "likelihood", "posterior"])
+@pytest.mark.parametrize(
+    "part", [Fixed(jnp.zeros(2)), distrax.Normal(jnp.zeros(2), jnp.ones(2)), {"loc": jnp.zeros(2)}]
+)
+def test_arrays_that_a_model_cannot_see_are_refused(role, part):
+    rngs, name = nnx.Rngs(0), type(part).__name__
+    parts: dict[str, Any] = {
+        "prior": StandardNormal(2),
+        "likelihood": Normal(MLP(2, (), 2, rngs=rngs)),
+        "posterior": Normal(MLP(2, (), 2, rngs=rngs)),
+    }
+    with pytest.raises(TypeError, match=rf"{name} cannot be the {role}: it holds arrays and is no"):
+        LatentVariableModel(**parts | {role: part})

@@ -1,5 +1,6 @@
 """What a player may be made of, and who trains what a model holds."""
 
+import functools
 from typing import Any
 
 import jax
@@ -75,9 +76,8 @@ def test_parts_that_would_not_be_trained_are_refused():
     message = r"part is a Plain, whose parameters would stay .*: write class Plain\(nnx.Module\)"
     with pytest.raises(TypeError, match=message):
         start(jax.random.key(0), model, [player])
-    assert state.out_of_reach(Holder(Holder(Plain([nnx.Param(jnp.zeros(2))])))) == {
-        "part.part": "Plain"
-    }
+    inner = Plain([nnx.Param(jnp.zeros(2))])
+    assert state.out_of_reach(Holder(Holder(inner))) == {"part.part": inner}
     for part in (
         Plain(jnp.tanh),
         Plain(nnx.Rngs(0)),
@@ -89,6 +89,40 @@ def test_parts_that_would_not_be_trained_are_refused():
         "a",
     ):
         assert not state.out_of_reach(Holder(part))
+
+
+LAYER = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+
+
+def calls_itself(net):
+    def again(x, n=3):
+        return net(x) if n == 0 else again(x, n - 1)
+
+    return again
+
+
+@pytest.mark.parametrize(
+    ("part", "kind"),
+    [
+        (calls_itself(LAYER), "function"),
+        (calls_itself(jnp.tanh), None),
+        ((lambda net: lambda x: 2 * net(x))(LAYER), "function"),
+        ((lambda net: lambda x: (lambda y: net(y))(x))(LAYER), "function"),
+        (lambda x, net=LAYER: net(x), "function"),
+        (functools.partial(lambda net, x: net(x), LAYER), "partial"),
+        (functools.partial(lambda x, net: net(x), net=LAYER), "partial"),
+        (LAYER.__call__, "method"),
+        (functools.partial(jnp.tanh), None),
+        ((lambda scale: lambda x: scale * x)(2.0), None),
+    ],
+)
+def test_functions_around_networks_are_refused(part, kind):
+    player = Player(loss=Term(squared), optimizer=optax.sgd(0.1))
+    if kind is None:
+        assert not state.out_of_reach(Holder(part))
+        return
+    with pytest.raises(TypeError, match=rf"part is a {kind} around a network .* in __call__"):
+        start(jax.random.key(0), Holder(part), [player])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from genmix.capabilities import Samples, require_weighted
+from genmix.capabilities import Samples
+from genmix.families.roles import require_weighted
 from genmix.mcmc import gibbs
 
 

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
-from genmix.capabilities import require_weighted
 from genmix.families import weigh
+from genmix.families.roles import require_weighted
 
 
 class CodesOfBits(nnx.Module):

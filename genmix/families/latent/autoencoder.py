@@ -6,7 +6,8 @@ import jax
 from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
-from genmix.capabilities import Reparameterized, Samples, require_weighted, sample
+from genmix.capabilities import Reparameterized, Samples, sample
+from genmix.families.roles import require_weighted
 
 
 class Autoencoder(nnx.Module):

@@ -9,9 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree, Shaped
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Proposes, require_bounded, require_posterior
+from genmix.capabilities import Proposes
 from genmix.densities import discretized_logistic
 from genmix.families import shapes, weigh
+from genmix.families.roles import require_bounded, require_posterior
 
 Event = Shaped[Array, "..."]
 

@@ -7,8 +7,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Density, require_bounded
+from genmix.capabilities import Density
 from genmix.families import weigh
+from genmix.families.roles import require_bounded
 
 
 class Given(nnx.Module):

@@ -24,12 +24,11 @@ from genmix.capabilities import (
     Unnormalized,
     Weighted,
     differentiates,
-    require_bounded,
-    require_posterior,
     require_same,
     sample,
 )
 from genmix.families import shapes, weigh
+from genmix.families.roles import require_bounded, require_module, require_posterior
 from genmix.nets import state
 
 
@@ -57,12 +56,13 @@ class LatentVariableModel(nnx.Module):
 
     def __init__(self, *, prior: Prior, likelihood: Density, posterior: Proposal):
         require_posterior(posterior)
+        require_module(prior, "prior")
+        require_bounded(likelihood, "likelihood")
         self.posterior: Any = posterior
         self.likelihood: Any = likelihood
         self.prior = prior
         if not isinstance(self.prior, Unnormalized):
             require_bounded(self.prior, "prior")
-        require_bounded(likelihood, "likelihood")
         if isinstance(posterior, Proposes):
             _require_aim(posterior, self.prior, likelihood)
         latent = {

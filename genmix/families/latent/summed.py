@@ -9,9 +9,10 @@ from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.estimators import reparameterized
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Density, Enumerable, require_same, require_weighted
+from genmix.capabilities import Density, Enumerable, require_same
 from genmix.families import shapes, weigh
 from genmix.families.latent.pairs import Pairs
+from genmix.families.roles import require_weighted
 from genmix.nets import state
 
 

@@ -9,8 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Density, require_bounded
+from genmix.capabilities import Density
 from genmix.families import weigh
+from genmix.families.roles import require_bounded
 from genmix.nets.outputs import replaced
 
 Codes = Int[Array, "*places"]

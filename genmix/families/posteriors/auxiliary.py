@@ -13,10 +13,10 @@ from genmix.capabilities import (
     Proposes,
     draw,
     gradient_of,
-    require_posterior,
     require_same,
 )
 from genmix.families import shapes
+from genmix.families.roles import require_posterior
 
 
 class Auxiliary(nnx.Module):

@@ -13,9 +13,9 @@ from genmix.capabilities import (
     Proposal,
     draw,
     gradient_of,
-    require_posterior,
 )
 from genmix.densities import normal
+from genmix.families.roles import require_posterior
 
 
 class Hamiltonian(nnx.Module):

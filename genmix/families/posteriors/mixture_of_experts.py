@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Key, PyTree
 
 from genmix.capabilities import ExactDensity, Reparameterized
 from genmix.families.latent.modalities import condition, experts_of
+from genmix.families.roles import require_module
 
 
 class MixtureOfExperts(nnx.Module):
@@ -35,6 +36,7 @@ class MixtureOfExperts(nnx.Module):
         if not experts:
             raise ValueError("MixtureOfExperts needs at least one expert, got none.")
         for part in (*experts, prior, *(() if joint is None else (joint,))):
+            require_module(part, "part of a MixtureOfExperts")
             if not (isinstance(part, Reparameterized) and isinstance(part, ExactDensity)):
                 raise TypeError(
                     f"{type(part).__name__} cannot be in a MixtureOfExperts: it needs "

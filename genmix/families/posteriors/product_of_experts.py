@@ -11,6 +11,7 @@ from genmix.densities import normal
 from genmix.families.explicit.normal_at import NormalAt
 from genmix.families.latent.modalities import condition, experts_of
 from genmix.families.posteriors.merged_normal import parameters, require_normal
+from genmix.families.roles import require_module
 
 
 class ProductOfExperts(nnx.Module):
@@ -36,6 +37,8 @@ class ProductOfExperts(nnx.Module):
         for expert in experts:
             require_normal(expert, "expert of a ProductOfExperts")
         require_normal(prior, "prior of a ProductOfExperts")
+        for part in (*experts, prior):
+            require_module(part, "part of a ProductOfExperts")
         self.experts, self.prior = nnx.List(list(experts)), prior
 
     def parameters(self, cond: PyTree = None) -> normal.Parameters:

@@ -18,8 +18,8 @@ from genmix.capabilities import (
     differentiates,
     draw,
     held,
-    require_posterior,
 )
+from genmix.families.roles import require_posterior
 from genmix.nets import state
 
 _AT_ONCE = 8  # proposals of one turn: most are needed when few are accepted

@@ -7,15 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
-from genmix.capabilities import (
-    Gradient,
-    LogJoint,
-    Proposal,
-    differentiates,
-    draw,
-    gradient_of,
-    require_posterior,
-)
+from genmix.capabilities import Gradient, LogJoint, Proposal, differentiates, draw, gradient_of
+from genmix.families.roles import require_posterior
 from genmix.nets import state
 
 

@@ -9,16 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import (
-    ExactDensity,
-    Samples,
-    require_posterior,
-    require_same,
-    require_weighted,
-)
+from genmix.capabilities import ExactDensity, Samples, require_same
 from genmix.densities import normal
 from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
+from genmix.families.roles import require_posterior, require_weighted
 from genmix.families.sequence import padded
 from genmix.families.sequence.padded import Padded
 

@@ -9,15 +9,10 @@ from flax import nnx
 from jaxtyping import Array, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import (
-    Density,
-    Proposal,
-    require_posterior,
-    require_same,
-    require_weighted,
-)
+from genmix.capabilities import Density, Proposal, require_same
 from genmix.families import shapes, weigh
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
+from genmix.families.roles import require_posterior, require_weighted
 from genmix.families.sequence import padded
 from genmix.families.sequence.state_space import paired
 from genmix.nets import recurrent
