@@ -57,9 +57,8 @@ def test_groups_are_normalized_over_the_whole_image():
     """As by nnx.GroupNorm, of a batch of one."""
     x = jax.random.normal(jax.random.key(0), (5, 4, 6)) * jnp.arange(1.0, 6).reshape(5, 1, 1)
     ours, theirs = GroupNorm(6, 2), nnx.GroupNorm(6, num_groups=2, rngs=nnx.Rngs(0))
-    for norm in (ours, theirs):
-        norm.scale[...] = jnp.arange(6.0)
-    ours.shift[...] = theirs.bias[...] = jnp.arange(6.0) ** 2
+    ours.scale[...], ours.shift[...] = jnp.arange(6.0), jnp.arange(6.0) ** 2
+    theirs.scale, theirs.bias = nnx.Param(jnp.arange(6.0)), nnx.Param(jnp.arange(6.0) ** 2)
     np.testing.assert_allclose(ours(x), theirs(x[None])[0], rtol=1e-4, atol=1e-5)
     with pytest.raises(ValueError, match="num_groups must divide the channels, got 4 for 6"):
         GroupNorm(6, 4)
