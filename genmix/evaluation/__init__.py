@@ -25,6 +25,7 @@ from genmix.evaluation.elbo import Elbo, elbo
 from genmix.evaluation.latents import active_units, activities, encodings, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 from genmix.evaluation.log_partition import LogPartition, energy_log_partition, log_partition
+from genmix.evaluation.outliers import auroc, likelihood_regret, typicality
 from genmix.evaluation.probe import Probe, probe
 from genmix.evaluation.report import Figure, Report, report
 from genmix.evaluation.sample_quality import SampleQuality, evaluate_samples
@@ -45,6 +46,7 @@ __all__ = [
     "Sandwich",
     "active_units",
     "activities",
+    "auroc",
     "baselines",
     "bits_per_dim",
     "bits_per_dim_logit",
@@ -62,6 +64,7 @@ __all__ = [
     "evaluate_samples",
     "gradients",
     "latent_pictures",
+    "likelihood_regret",
     "log_likelihood",
     "log_partition",
     "model_pictures",
@@ -76,4 +79,5 @@ __all__ = [
     "sandwich_of_simulated",
     "standard_error",
     "time_bound",
+    "typicality",
 ]

@@ -26,6 +26,8 @@ def energy_prior(
     and weights of the rate are as for any prior. The metrics are named `unnormalized_elbo` and so
     on: they are too high by log Z, which moves while the prior learns.
 
+    Free nats, of a rate that is not known here, would be too many by log Z: leave them out.
+
     Of nested models the prior of the last is meant: `energy_prior(elbo(), chains, 1)` trains all
     layers.
 

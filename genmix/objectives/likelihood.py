@@ -235,7 +235,9 @@ def _rated_elbo(
     pressed = group_rates
     if rate.free_nats_each:  # an estimate of an example's rate may be negative
         pressed = jnp.mean(jnp.maximum(rates, rate.free_nats_each), axis=0)
-    loss = -log_likelihood + beta * jnp.sum(jnp.maximum(pressed, rate.free_nats))
+    if rate.free_nats:  # without, an estimate below 0 counts as it is: of some priors all are
+        pressed = jnp.maximum(pressed, rate.free_nats)
+    loss = -log_likelihood + beta * jnp.sum(pressed)
     metrics = {
         bound.name: log_likelihood - jnp.sum(group_rates),
         "log_likelihood": log_likelihood,

@@ -85,8 +85,9 @@ TINY: dict[str, dict[str, Any]] = {
     "vq_vae": {"channels": 4, "width": 2, "codes": 4, "dim": 2, "hidden": 100, "batch_size": 4},
 }
 """Settings that keep programs small, for each experiment that trains."""
-NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "growing_gan", "mcmc")
-"""Those that train nothing by rounds, or machines of which each needs what the last has learned."""
+NO_GAMES = ("dbm", "dbn", "em", "exponential_families", "growing_gan", "mcmc", "outliers")
+"""Those that train nothing by rounds, machines of which each needs what the last has learned, and
+what has no set that comes with scikit-learn."""
 
 
 def variants(name: str) -> list[study.Variant]:

@@ -144,7 +144,10 @@ def test_the_likelihood_is_the_sum_over_all_states(x64):
 
 
 def test_a_weight_of_the_rate_weighs_log_z_too(x64):
-    """The prior's gradient is beta times that of beta = 1, of the same draws."""
+    """The prior's gradient is beta times that of beta = 1, of the same draws.
+
+    Also where the rate up to log Z is far below 0.
+    """
     prior = RestrictedBoltzmann(3, 2, visible=normal.Normal(scale=1.0), rngs=nnx.Rngs(0))
     model = randomized(
         LatentVariableModel(
@@ -163,10 +166,12 @@ def test_a_weight_of_the_rate_weighs_log_z_too(x64):
 
         return of(1.0), of(0.25)
 
-    one, quarter = slopes(model, jax.random.key(0))
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(quarter), strict=True):
-        np.testing.assert_allclose(b, 0.25 * a, rtol=1e-12)
-        assert jnp.any(a != 0)
+    for shift in (0.0, 30.0):  # of hidden_bias, and so of log Z
+        model.prior.hidden_bias[...] += shift
+        one, quarter = slopes(model, jax.random.key(0))
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(quarter), strict=True):
+            np.testing.assert_allclose(b, 0.25 * a, rtol=1e-12)
+        assert jnp.all(one.visible_bias[...] != 0)
 
 
 def test_chains_go_on_from_where_they_were_and_nested_priors_are_found():
