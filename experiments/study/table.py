@@ -1,11 +1,14 @@
 """Tables of an experiment's figures, a misspelt column of which is an error."""
 
 import dataclasses
+import os
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import rich.box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as RichTable
 
 Row = Mapping[str, Any]
@@ -61,7 +64,19 @@ class Table:
             table.add_column(heading, justify="right" if i else "left", no_wrap=not i)
         for row in shown:
             table.add_row(*(_cell(column, row) for column in self.columns.values()))
-        Console().print(table)
+        _print(table)
+
+
+def _print(table: RichTable) -> None:
+    """As wide as it needs in a file or pipe, which have no width; narrower on a small terminal."""
+    console = Console()
+    needed = Measurement.get(console, console.options.update(max_width=1000), table).maximum
+    if needed > console.width:
+        if not console.is_terminal and "COLUMNS" not in os.environ:
+            console = Console(width=needed)
+        else:
+            table.box, table.padding, table.pad_edge = rich.box.SIMPLE_HEAD, (0, 1, 0, 0), False
+    console.print(table)
 
 
 def _figures(template: str) -> set[str]:

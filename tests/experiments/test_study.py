@@ -206,3 +206,19 @@ def test_a_variant_lowers_for_other_platforms():
     traced = variant(Config(), 1.0).trace()
     lowered = traced.lower(lowering_platforms=("cuda", "tpu"))
     assert "func.func" in lowered.as_text()
+
+
+@pytest.mark.parametrize("columns", [None, "60"])
+def test_a_wide_table_is_whole_where_there_is_no_width(capsys, monkeypatch, columns):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", columns)
+    names = [f"a column {i}" for i in range(9)]
+    table = study.Table("wide", {name: f"{{x{i}:.3f}}" for i, name in enumerate(names)})
+    table.show([{f"x{i}": 100.0 + i for i in range(9)}], {})
+    said = capsys.readouterr().out
+    if columns is None:
+        assert all(name in said for name in names)
+        assert all(f"{100.0 + i:.3f}" in said for i in range(9))
+    else:
+        assert max(map(len, said.splitlines())) <= 60
