@@ -9,18 +9,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
+from genmix.families import weigh
 from genmix.families.latent.latent_variable import LatentVariableModel
+from genmix.families.latent.top_down import TopDown
 from genmix.nets import state
 
 
 @functools.partial(jax.jit, static_argnames="num_samples")
 def _posterior_means(
-    key: Key[Array, ""], model: LatentVariableModel, x: Array, num_samples: int
+    key: Key[Array, ""], model: LatentVariableModel | TopDown, x: Array, num_samples: int
 ) -> list[tuple[Array, Array]]:
     """For each layer E[z | x], [n, dim], and the variance that sampling adds to it, [dim]."""
 
     def layers(key: Array, x: Array) -> list[Array]:
         zs, part = [], state.fresh(model)
+        if isinstance(part, TopDown):
+            return [z.reshape(-1) for z in jax.tree.leaves(part.encode(key, x))]
         while isinstance(part, LatentVariableModel):
             key, layer_key = jax.random.split(key)
             x = part.encode(layer_key, x)
@@ -62,7 +66,7 @@ def activities(
     that proposes z is as drawn, without its weight.
 
     Args:
-        model: a LatentVariableModel, whose prior may be one too.
+        model: a LatentVariableModel, whose prior may be one too, or a TopDown.
 
     Raises:
         TypeError: if it is none.
@@ -75,9 +79,10 @@ def activities(
 
 
 def _layers(key: Array, model: Any, x: ArrayLike, num_samples: int) -> list[tuple[Array, Array]]:
-    if not isinstance(model, LatentVariableModel):
+    if not isinstance(model, (LatentVariableModel, TopDown)):
         raise TypeError(
-            f"{type(model).__name__} is no LatentVariableModel, so it has no latents to look at."
+            f"{type(model).__name__} is no LatentVariableModel or TopDown, so it has no latents to "
+            "look at."
         )
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
@@ -97,6 +102,35 @@ def active_units(
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
     """
     return [a > threshold for a in activities(key, model, x, num_samples=num_samples)]
+
+
+def layer_rates(
+    key: Key[Array, ""],
+    model: LatentVariableModel | TopDown,
+    x: Float[ArrayLike, "n ..."],
+    *,
+    num_samples: int = 20,
+) -> Float[np.ndarray, " layers"]:
+    """E log q(z | x) - log p(z) of each layer, the one next to x first, in nats, mean over events.
+
+    Their sum is the rate of the ELBO. Of a `TopDown` with latents drawn on the way up each level
+    has two, z and y.
+
+    Raises:
+        ValueError: if num_samples < 1.
+    """
+    if num_samples < 1:
+        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
+    quiet, x = state.evaluating(model), jnp.asarray(x)
+
+    @jax.jit
+    def mean(model: LatentVariableModel | TopDown, key: Array, x: Array) -> Array:
+        one = lambda key, x: weigh.terms(state.fresh(model), key, x).rates
+        of_event = jax.vmap(one, in_axes=(0, None))
+        keys = jax.random.split(key, (len(x), num_samples))
+        return jnp.mean(jax.lax.map(lambda args: of_event(*args), (keys, x)), axis=(0, 1))
+
+    return np.asarray(mean(quiet, key, x))
 
 
 def rates(model: LatentVariableModel, x: Float[ArrayLike, "n ..."]) -> Float[np.ndarray, " dim"]:

@@ -59,6 +59,7 @@ from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.modalities import Modalities, OfModalities
 from genmix.families.latent.pairs import Pairs
 from genmix.families.latent.summed import Summed
+from genmix.families.latent.top_down import Level, TopDown, Upward
 from genmix.families.latent.vamp_prior import VampPrior
 from genmix.families.latent.vector_quantized import Codebook, VectorQuantized
 from genmix.families.posteriors.annealed import Annealed
@@ -122,6 +123,7 @@ __all__ = [
     "InputDropout",
     "LaplacianPyramid",
     "LatentVariableModel",
+    "Level",
     "LinearGaussian",
     "MaskMixture",
     "MaskSampling",
@@ -151,10 +153,12 @@ __all__ = [
     "StraightThrough",
     "StyleBased",
     "Summed",
+    "TopDown",
     "Unconditional",
     "Uniform",
     "UniformCodes",
     "Unrolled",
+    "Upward",
     "VampPrior",
     "VariationalRNN",
     "VectorQuantized",
