@@ -88,9 +88,8 @@ def test_a_pair_has_its_prior_and_the_part_given_it():
 
 
 def loss(term: objectives.Term, model: Any, batch: Any) -> tuple[Any, Any]:
-    return jax.value_and_grad(
-        lambda m: term(m, jax.random.key(0), batch, term.init(m)), has_aux=True
-    )(model)
+    of = lambda m: term(m, jax.random.key(0), batch, term.init(m))
+    return jax.jit(jax.value_and_grad(of, has_aux=True))(model)
 
 
 def test_labelled_examples_teach_the_classifier_by_classification_alone():

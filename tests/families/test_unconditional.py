@@ -44,7 +44,10 @@ def model(name):
     )
 
 
-@pytest.mark.parametrize("name", PAIRS)
+# One sphere is slow to compile, and several of them are tested as well.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "sphere" else n for n in PAIRS]
+)
 def test_posteriors_of_every_kind_train_and_their_rate_is_that_of_draws(name):
     """5 standard errors: false alarm 6e-7 for each."""
     part, _, shape, closed = model(name), *PAIRS[name][1:]
