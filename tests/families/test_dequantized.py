@@ -144,7 +144,7 @@ def test_as_a_likelihood_with_learned_noise():
         options = () if draw is None else (None, draw)
         weigh = lambda m, options=options: m.log_weight_terms(jax.random.key(0), x, *options)
         assert weigh(model).rates.shape == (2,)
-        value, gradient = jax.value_and_grad(lambda m, w=weigh: w(m).log_weight)(model)
+        value, gradient = jax.jit(jax.value_and_grad(lambda m, w=weigh: w(m).log_weight))(model)
         assert jnp.isfinite(value)
         for leaf in jax.tree.leaves(nnx.state(gradient, nnx.Param)):
             assert jnp.all(jnp.isfinite(leaf))

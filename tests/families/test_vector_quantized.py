@@ -91,14 +91,16 @@ def test_codes_of_bits_are_drawn_with_their_probabilities(prior):
 
 def test_the_gradient_of_the_likelihood_goes_straight_through_to_the_encoder():
     whole, x = model(made(nnx.Rngs(1))), X[0]
-    slope = jax.grad(lambda m: m.log_weight(jax.random.key(0), x))(whole)
+    slope = jax.jit(jax.grad(lambda m: m.log_weight(jax.random.key(0), x)))(whole)
     assert jnp.all(slope.codebook.vectors[...] == 0)
     _, codes, vectors = whole.quantized(x)
     of_vectors = jax.grad(lambda z: whole.likelihood.log_prob(x, z))(vectors)
-    expected = jax.grad(lambda encoder: jnp.vdot(encoder(x), of_vectors))(whole.encoder)
+    expected = jax.jit(jax.grad(lambda encoder: jnp.vdot(encoder(x), of_vectors)))(whole.encoder)
     for a, b in zip(jax.tree.leaves(slope.encoder), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
-    of_prior = jax.grad(lambda prior: prior.log_weight(jax.random.key(0), codes))(whole.prior)
+    of_prior = jax.jit(jax.grad(lambda prior: prior.log_weight(jax.random.key(0), codes)))(
+        whole.prior
+    )
     for a, b in zip(jax.tree.leaves(slope.prior), jax.tree.leaves(of_prior), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
@@ -111,9 +113,9 @@ def test_codebook_and_commitment_each_move_their_side_of_the_distance():
         (objectives.codebook(), "codebook", "encoder"),
         (objectives.commitment(), "encoder", "codebook"),
     ):
-        value, slope = jax.value_and_grad(lambda m, t=term: t(m, jax.random.key(0), X, ())[0])(
-            whole
-        )
+        value, slope = jax.jit(
+            jax.value_and_grad(lambda m, t=term: t(m, jax.random.key(0), X, ())[0])
+        )(whole)
         np.testing.assert_allclose(value, distance, rtol=1e-6)
         assert any(jnp.any(a != 0) for a in jax.tree.leaves(getattr(slope, moved)))
         assert all(jnp.all(a == 0) for a in jax.tree.leaves(getattr(slope, still)))
@@ -134,9 +136,9 @@ def test_the_moving_codebook_is_a_running_mean_and_a_gradient_step_at_a_rate_of_
     x = X.astype(float)
     decay, carry = 0.9, (jnp.array([2.0, 0.5, 1.0, 3.0]),)
     term, e = objectives.moving_codebook(decay), whole.codebook.vectors[...]
-    slope, (_, (counts,)) = jax.grad(lambda m: term(m, jax.random.key(0), x, carry), has_aux=True)(
-        whole
-    )
+    slope, (_, (counts,)) = jax.jit(
+        jax.grad(lambda m: term(m, jax.random.key(0), x, carry), has_aux=True)
+    )(whole)
     after = e - slope.codebook.vectors[...]
     z, codes, _ = jax.vmap(whole.quantized)(x)
     one_hot = np.eye(CODES)[codes.reshape(-1)]
@@ -147,7 +149,9 @@ def test_the_moving_codebook_is_a_running_mean_and_a_gradient_step_at_a_rate_of_
     np.testing.assert_allclose(counts, N, rtol=1e-12)
     np.testing.assert_allclose(after, m / N[:, None], rtol=1e-12)
     # The summed codebook loss, by (1 - decay) / (2 N).
-    slope = jax.grad(lambda m: len(x) * objectives.codebook()(m, jax.random.key(0), x, ())[0])
+    slope = jax.jit(
+        jax.grad(lambda m: len(x) * objectives.codebook()(m, jax.random.key(0), x, ())[0])
+    )
     sgd = e - ((1 - decay) / (2 * N))[:, None] * slope(whole).codebook.vectors[...]
     np.testing.assert_allclose(after, sgd, rtol=1e-12)
 
@@ -222,7 +226,7 @@ def test_two_levels_of_codes_are_one_density_and_both_codebooks_move():
     terms = whole.log_weight_terms(jax.random.key(0), x)
     assert terms.log_prior.shape == (2,)
     for term in (objectives.codebook(), objectives.moving_codebook(0.5)):
-        slope = jax.grad(lambda m, t=term: t(m, jax.random.key(0), X, t.init(m))[0])(whole)
+        slope = jax.jit(jax.grad(lambda m, t=term: t(m, jax.random.key(0), X, t.init(m))[0]))(whole)
         assert jnp.any(slope.codebook.vectors[...] != 0)
         assert jnp.any(slope.prior.codebook.vectors[...] != 0)
     begun = vector_quantized.started(jax.random.key(0), whole, X)

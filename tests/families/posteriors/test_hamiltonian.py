@@ -73,7 +73,7 @@ def test_leapfrog_keeps_the_energy_of_the_joint_density():
 
 def test_every_parameter_has_a_gradient():
     model = refined()
-    gradient = jax.grad(lambda model: model.log_weight(jax.random.key(0), X))(model)
+    gradient = jax.jit(jax.grad(lambda model: model.log_weight(jax.random.key(0), X)))(model)
     for leaf in jax.tree.leaves(gradient):
         assert jnp.all(jnp.isfinite(leaf))
         assert jnp.any(leaf != 0)

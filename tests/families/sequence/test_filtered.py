@@ -193,7 +193,7 @@ def test_padding_changes_no_bit_and_leaks_no_nan(make, kind):
 
     @jax.jit
     def bound(model, x):
-        return jax.value_and_grad(lambda m: m.log_weight(jax.random.key(6), x))(model)
+        return jax.jit(jax.value_and_grad(lambda m: m.log_weight(jax.random.key(6), x)))(model)
 
     def padded(with_value):
         more = jnp.full((5, models.KEYS), with_value)
