@@ -34,7 +34,7 @@ POSTERIORS: tuple[Posterior, ...] = get_args(Posterior)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(comparison.Settings):
+class Config(comparison.FlowSettings):
     """One VAE is trained for each posterior, from the same seed."""
 
     posterior: study.Each[Posterior] = POSTERIORS

@@ -31,7 +31,7 @@ Model = Literal["normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(comparison.Settings):
+class Config(comparison.FlowSettings):
     """One VAE is trained for each prior, from the same seed; iaf-posterior has the normal one."""
 
     model: study.Each[Model] = ("normal", "mixture", "vamp", "realnvp", "maf", "iaf-posterior")
@@ -100,7 +100,7 @@ def experiment(config: Config) -> study.Study:
         "-ELBO": "{negative_elbo:.2f}",
         "± ": "{elbo_standard_error:.2f}",
         **study.NLL,
-        "active": "{active_units}",
+        "active": study.active,
         "size": "{parameters:,}",
         "s": "{train_seconds:.0f}",
     }

@@ -2,10 +2,10 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import optax
 
 from experiments import study
@@ -18,15 +18,9 @@ from genmix.training import Player, Validation
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings(study.OnImages):
-    """What both experiments let the user choose."""
+    """What all that compare VAEs let the user choose."""
 
     dataset: Literal["digits", "mnist", "binarized-mnist", "caltech-silhouettes"] = "digits"
-    flows: study.Count = 4
-    """Layers of each flow; of the Householder posterior, reflections."""
-    latent: study.Count | None = None
-    """Dimensions of z; 20 for the digits, 40 for larger images."""
-    hidden: study.Count | None = None
-    """Width of all hidden layers; 100 for the digits, 300 for larger images."""
     batch_size: study.Count = 50
     learning_rate: study.Positive = 2e-3
     """At the start; it falls to zero along a cosine."""
@@ -38,6 +32,18 @@ class Settings(study.OnImages):
     """Particles of the NLL estimate."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FlowSettings(Settings):
+    """What those with flows let the user choose, too."""
+
+    flows: study.Count = 4
+    """Layers of each flow; of the Householder posterior, reflections."""
+    latent: study.Count | None = None
+    """Dimensions of z; 20 for the digits, 40 for larger images."""
+    hidden: study.Count | None = None
+    """Width of all hidden layers; 100 for the digits, 300 for larger images."""
+
+
 def compare(
     settings: Settings,
     names: Sequence[str],
@@ -45,6 +51,7 @@ def compare(
     figures_of: Callable[[study.Result], Mapping[str, Any]],
     columns: Mapping[str, study.Column],
     draw_each: Callable[[study.Result], object] = lambda result: None,
+    draw: Callable[[Path, Sequence[study.Result]], object] = lambda out, found: None,
 ) -> study.Study:
     """A row, a curve and checkpoints for every named model.
 
@@ -54,13 +61,16 @@ def compare(
     """
     dataset = settings.load()
     data.require(dataset, batch_size=settings.batch_size, patience=settings.patience)
+
+    def draw_all(out: Path, found: Sequence[study.Result]) -> None:
+        study.save_curves(out, found, "elbo", "training ELBO (nats)", y_quantile=0.2)
+        draw(out, found)
+
     return study.Study(
         variants=[variant(settings, dataset, name, build) for name in names],
         measure=lambda it: {**figures_of(it), **figures(settings, dataset, it.model)},
         draw_each=draw_each,
-        draw=lambda out, found: study.save_curves(
-            out, found, "elbo", "training ELBO (nats)", y_quantile=0.2
-        ),
+        draw=draw_all,
         tables=[study.Table("{dataset}: nats an image, NLL with {particles} particles", columns)],
         facts={
             "dataset": dataset.name,
@@ -98,12 +108,12 @@ def variant(
 
 def figures(settings: Settings, dataset: Dataset, model: Any) -> dict[str, Any]:
     """Bounds on the test images, in nats an image."""
-    elbo_key, nll_key, unit_key = jax.random.split(settings.key, 3)
+    elbo_key, nll_key, unit_key, rate_key = jax.random.split(settings.key, 4)
     likelihood = evaluation.log_likelihood(
         nll_key, model, dataset.test, num_particles=settings.particles
     )
     bound = evaluation.elbo(elbo_key, model, dataset.test)
-    (active,) = evaluation.active_units(unit_key, model, dataset.test)
+    rates = evaluation.layer_rates(rate_key, model, dataset.test)
     return {
         "elbo": bound.elbo,
         "negative_elbo": -bound.elbo,
@@ -111,6 +121,7 @@ def figures(settings: Settings, dataset: Dataset, model: Any) -> dict[str, Any]:
         "nll": likelihood.nll,
         "gap": -bound.elbo - likelihood.nll,
         "nll_standard_error": likelihood.standard_error,
-        "active_units": int(np.sum(active)),
+        "layer_rates": [float(rate) for rate in rates],
+        **study.units(unit_key, model, dataset.test),
         "parameters": state.num_parameters(model),
     }

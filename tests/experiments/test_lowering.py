@@ -37,6 +37,7 @@ TINY: dict[str, dict[str, Any]] = {
     "gan_1d": {"hidden": 4, "batch_size": 4},
     "gran": {"painting": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "gsn": {"hidden": 4, "batch_size": 4},
+    "hierarchies": {"latents": (3, 2), "hidden": 4, "batch_size": 4},
     "hvi": {"leapfrog": (0, 2), "hidden": 4, "latent": 2, "batch_size": 4},
     "info_gan": {"batch_size": 4},
     "information": {"hidden": 4, "batch_size": 4, "points": 100},
