@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -36,7 +37,6 @@ from genmix.families import (
 )
 from genmix.families.posteriors.merged_normal import precision_weighted, summed
 from genmix.nets import MLP, Joined
-from genmix.nets.joined import joined
 from genmix.runs import command_line
 
 Model = Literal["plain", "ladder", "iaf-top-down", "biva", "very-deep"]
@@ -63,10 +63,10 @@ class Residual(nnx.Module):
     """(h, latent) -> h + network of both; the highest level has no h to add to."""
 
     def __init__(self, network: MLP):
-        self.network = network
+        self.network = Joined(network)
 
     def __call__(self, pair: tuple[Any, Any]) -> jax.Array:
-        h, change = pair[0], self.network(joined(pair))
+        h, change = pair[0], self.network(pair)
         return change if h is None else h + change
 
 
@@ -128,7 +128,7 @@ class Flat(nnx.Module):
     """(h, (z, y)) -> z and y as one vector."""
 
     def __call__(self, pair: tuple[Any, Any]) -> jax.Array:
-        return joined(pair[1])
+        return jnp.concatenate(pair[1])
 
 
 def build(config: Config, dataset: Dataset, name: str) -> LatentVariableModel | TopDown:
