@@ -10,20 +10,23 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
 from genmix.families import weigh
+from genmix.families.latent.draw import Draw
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.top_down import TopDown
 from genmix.nets import state
 
+Encoder = LatentVariableModel | TopDown | Draw
+
 
 @functools.partial(jax.jit, static_argnames="num_samples")
 def _posterior_means(
-    key: Key[Array, ""], model: LatentVariableModel | TopDown, x: Array, num_samples: int
+    key: Key[Array, ""], model: Encoder, x: Array, num_samples: int
 ) -> list[tuple[Array, Array]]:
     """For each layer E[z | x], [n, dim], and the variance that sampling adds to it, [dim]."""
 
     def layers(key: Array, x: Array) -> list[Array]:
         zs, part = [], state.fresh(model)
-        if isinstance(part, TopDown):
+        if not isinstance(part, LatentVariableModel):
             return [z.reshape(-1) for z in jax.tree.leaves(part.encode(key, x))]
         while isinstance(part, LatentVariableModel):
             key, layer_key = jax.random.split(key)
@@ -66,7 +69,7 @@ def activities(
     that proposes z is as drawn, without its weight.
 
     Args:
-        model: a LatentVariableModel, whose prior may be one too, or a TopDown.
+        model: a LatentVariableModel, whose prior may be one too, a TopDown or a Draw.
 
     Raises:
         TypeError: if it is none.
@@ -79,10 +82,10 @@ def activities(
 
 
 def _layers(key: Array, model: Any, x: ArrayLike, num_samples: int) -> list[tuple[Array, Array]]:
-    if not isinstance(model, (LatentVariableModel, TopDown)):
+    if not isinstance(model, Encoder):
         raise TypeError(
-            f"{type(model).__name__} is no LatentVariableModel or TopDown, so it has no latents to "
-            "look at."
+            f"{type(model).__name__} is no LatentVariableModel, TopDown or Draw, so it has no "
+            "latents to look at."
         )
     if num_samples < 2:
         raise ValueError(f"num_samples must be at least 2, got {num_samples}.")
@@ -106,7 +109,7 @@ def active_units(
 
 def layer_rates(
     key: Key[Array, ""],
-    model: LatentVariableModel | TopDown,
+    model: Encoder,
     x: Float[ArrayLike, "n ..."],
     *,
     num_samples: int = 20,
@@ -124,7 +127,7 @@ def layer_rates(
     quiet, x = state.evaluating(model), jnp.asarray(x)
 
     @jax.jit
-    def mean(model: LatentVariableModel | TopDown, key: Array, x: Array) -> Array:
+    def mean(model: Encoder, key: Array, x: Array) -> Array:
         one = lambda key, x: weigh.terms(state.fresh(model), key, x).rates
         of_event = jax.vmap(one, in_axes=(0, None))
         keys = jax.random.split(key, (len(x), num_samples))

@@ -54,6 +54,7 @@ from genmix.families.implicit.style_based import StyleBased
 from genmix.families.latent.autoencoder import Autoencoder
 from genmix.families.latent.classified import Classified
 from genmix.families.latent.dequantized import Dequantized
+from genmix.families.latent.draw import Draw
 from genmix.families.latent.given import Given
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.modalities import Modalities, OfModalities
@@ -104,6 +105,7 @@ __all__ = [
     "DiffusionChain",
     "DiscreteDiffusion",
     "DiscretizedLogistic",
+    "Draw",
     "Energy",
     "EnumeratedBoltzmann",
     "Filtered",

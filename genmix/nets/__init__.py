@@ -1,6 +1,7 @@
 """Networks, and what they change about themselves."""
 
 from genmix.nets import outputs, resampling, state, style
+from genmix.nets.attention_window import Read, Window, Write
 from genmix.nets.class_and_style import ClassAndStyle, balanced_logits
 from genmix.nets.conv_decoder import ConvDecoder
 from genmix.nets.conv_encoder import ConvEncoder
@@ -54,6 +55,7 @@ __all__ = [
     "MapDecoder",
     "MapEncoder",
     "OnFeatures",
+    "Read",
     "Rescale",
     "ResidualTranslator",
     "RowLSTM",
@@ -63,6 +65,8 @@ __all__ = [
     "TimeFeatures",
     "TimeMLP",
     "UNet",
+    "Window",
+    "Write",
     "balanced_logits",
     "outputs",
     "resampling",

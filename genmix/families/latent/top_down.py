@@ -1,7 +1,7 @@
 """Hierarchies of latents whose posterior goes down with the prior: ladders and their kin."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key, PyTree
 
 from genmix.bounds.log_weight import Draw, Terms
-from genmix.capabilities import Density, Mean, Proposal, Reparameterized, require_reparameterized
+from genmix.capabilities import Density, Mean, Proposal, require_reparameterized
 from genmix.families import weigh
 from genmix.families.latent.latent_variable import pair
 from genmix.families.posteriors.merged_normal import MergedNormal, parameters, require_normal
+from genmix.families.posteriors.pathwise import Pathwise
 from genmix.families.roles import require_bounded, require_posterior
 
 Network = Callable[[PyTree], PyTree]
@@ -85,7 +86,7 @@ class Level(nnx.Module):
         d = d if self.up is None else self.up(d)
         if self.upward is None:
             return d, None
-        y, log_q = draw(_Pathwise(self.upward.posterior), key, d)
+        y, log_q = draw(Pathwise(self.upward.posterior), key, d)
         return self.upward.joins((d, y)), (y, log_q)
 
     def draw(
@@ -94,8 +95,8 @@ class Level(nnx.Module):
         """z and log q(z | d, h)."""
         if isinstance(self.posterior, MergedNormal):
             merged = self.posterior.given(parameters(self.prior, h), d)
-            return draw(_Pathwise(merged), key, None)
-        return draw(_Pathwise(self.posterior), key, (d, h))
+            return draw(Pathwise(merged), key, None)
+        return draw(Pathwise(self.posterior), key, (d, h))
 
     def descend(self, h: PyTree, latent: PyTree) -> PyTree:
         """What the level below stands under."""
@@ -238,18 +239,3 @@ class TopDown(nnx.Module):
         for level, latent in zip(self.levels[::-1], z[::-1], strict=True):
             h = level.descend(h, latent)
         return h
-
-
-class _Pathwise(NamedTuple):
-    """A posterior of which nothing but reparameterized draws may be had.
-
-    What holds its parameters fixed, as other estimators do, would miss those that come to it in its
-    condition.
-    """
-
-    part: Reparameterized
-
-    def sample_and_log_prob(
-        self, key: Key[Array, ""], cond: PyTree = None
-    ) -> tuple[PyTree, Float[Array, ""]]:
-        return self.part.sample_and_log_prob(key, cond)

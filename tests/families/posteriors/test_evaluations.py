@@ -43,7 +43,7 @@ def test_a_sandwich_from_the_prior():
 
 
 def test_what_has_no_latents_is_refused():
-    with pytest.raises(TypeError, match="StandardNormal is no LatentVariableModel or TopDown"):
+    with pytest.raises(TypeError, match="StandardNormal is no LatentVariableModel, TopDown"):
         evaluation.activities(jax.random.key(0), linear_gaussian.one_layer().prior, X)
 
 
