@@ -26,6 +26,8 @@ class Settings(study.OnImages):
     """At the start; it falls to zero along a cosine."""
     warm_up: study.Count | None = None
     """Steps over which the weight of the rate rises from 0; a fifth of all if not given."""
+    free_nats: study.NotNegative = 0.0
+    """Nats that each layer of latents may cost, on average, without being pressed further."""
     patience: study.Count | None = None
     """Stop after this many twentieths of the run without a better validation bound."""
     particles: study.Count = 1000
@@ -86,7 +88,8 @@ def variant(
 ) -> study.Variant:
     """By the ELBO with warm-up; where there are validation images, the best on them is kept."""
     steps = settings.steps
-    rate = Rate(beta=optax.linear_schedule(0.0, 1.0, settings.warm_up or max(steps // 5, 1)))
+    warm_up = settings.warm_up or max(steps // 5, 1)
+    rate = Rate(beta=optax.linear_schedule(0.0, 1.0, warm_up), free_nats=settings.free_nats)
     optimizer = optax.chain(optax.clip_by_global_norm(100.0), optax.adam(settings.falling()))
     score = lambda model: evaluation.elbo(settings.key, model, dataset.valid, num_samples=1).elbo
     has_valid = len(dataset.valid) > 0

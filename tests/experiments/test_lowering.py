@@ -26,6 +26,7 @@ TINY: dict[str, dict[str, Any]] = {
     "compare": {"hidden": 4, "latent": 2, "batch_size": 4, "model": ("flow", "FlowGAN")},
     "compression": {"layers": (2,), "hidden": 4, "latent": 2, "batch_size": 4},
     "diffusion": {"width": 4, "channels": (4, 4), "bit_steps": 3, "batch_size": 4},
+    "draw": {"hidden": 4, "latent": 2, "painting": 2, "batch_size": 4},
     "ebm": {"hidden": 4, "batch_size": 4, "buffer": 8, "langevin_steps": 2},
     "energy_priors": {"bits": 4, "units": 3, "latent": 2, "hidden": 4, "batch_size": 4},
     "flow_gan": {"layers": 1, "hidden": 4, "batch_size": 4, "critic_steps": 2},

@@ -91,7 +91,7 @@ class Encoder(nnx.Module):
     def sample_and_log_prob(self, key, cond=None):
         part, blank = self.part, jnp.zeros(SHAPE)
         before = part.decoder.output(part.decoder.initial())
-        patch = part.read(cond, cond - jax.nn.sigmoid(blank), before)
+        patch = part.read(cond, cond - jax.nn.sigmoid(blank), before)  # pyright: ignore[reportOptionalOperand]
         state = part.encoder(part.encoder.initial(), (patch, before))
         return part.posterior.sample_and_log_prob(key, part.encoder.output(state))
 
