@@ -43,7 +43,7 @@ NO_DENSITY = (
 ONE_EVENT = "one event per call, use jax.vmap for a batch."
 SETS = (
     "digits, mnist, fashion-mnist, frey-faces, binarized-mnist, caltech-silhouettes, and "
-    "images:FOLDER, npz:FILE, tfds:NAME."
+    "images:FOLDER, npz:FILE, csv:FILE, tfds:NAME."
 )
 TINY = ["--steps", "5", "--k", "2", "--objective", "iwae", "--particles", "2"]
 

@@ -13,15 +13,20 @@ from genmix.data.dataset import Dataset, checked
 
 
 def load(data_dir: Path | None) -> Dataset:
-    """All three splits, binary, without labels.
+    """All three splits, binary, without labels; from an archive, or Larochelle's three .amat files.
 
     Source: Larochelle & Murray (2011), "The Neural Autoregressive Distribution Estimator",
     section 5, after Salakhutdinov & Murray (2008).
     """
-    path = locate.file(data_dir, "binarized_mnist", "binarized_mnist.npz")
 
     def images(split: str) -> np.ndarray:
-        return packed.read_bits(path, split, 28 * 28).reshape(-1, 28, 28, 1).astype(np.float32)
+        name = f"binarized_mnist_{split}.amat"
+        if data_dir is not None and locate.exists(data_dir, "binarized_mnist", name):
+            bits = _read_text(locate.file(data_dir, "binarized_mnist", name))
+        else:
+            path = locate.file(data_dir, "binarized_mnist", "binarized_mnist.npz")
+            bits = packed.read_bits(path, split, 28 * 28)
+        return bits.reshape(-1, 28, 28, 1).astype(np.float32)
 
     return checked(
         Dataset(
@@ -36,3 +41,15 @@ def load(data_dir: Path | None) -> Dataset:
             binarization="static",
         )
     )
+
+
+def _read_text(path: Path) -> np.ndarray:
+    """Rows of 784 zeros and ones, with blanks between them, [n, 784]."""
+    characters = np.frombuffer(path.read_bytes(), np.uint8)
+    digits = characters[characters > ord(" ")] - np.uint8(ord("0"))
+    if digits.size == 0 or digits.size % 784 or np.any(digits > 1):
+        raise ValueError(
+            f"{path} is no text of rows of 784 zeros and ones: it has {digits.size} characters "
+            "besides blanks, or others than 0 and 1."
+        )
+    return digits.reshape(-1, 784)

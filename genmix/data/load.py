@@ -30,14 +30,15 @@ _OF_BITS: dict[str, Callable[[Path | None], Dataset]] = {
 NAMES = (*_OF_LEVELS, *_OF_BITS)
 LEVELS = tuple(_OF_LEVELS)
 """Names of the sets that have grey levels."""
-OWN = ("images:FOLDER", "npz:FILE", "tfds:NAME")
+OWN = ("images:FOLDER", "npz:FILE", "csv:FILE", "tfds:NAME")
 """What stands for sets without a name here."""
 
 
 def load(name: str, data_dir: str | Path | None = None, pixels: str | None = None) -> Dataset:
     """The data set of a name in `NAMES`; the digits need no files, the others `data_dir`.
 
-    "images:FOLDER" are pictures of your own and "npz:FILE" arrays, as `genmix.data.own` reads them;
+    "images:FOLDER" are pictures of your own, "npz:FILE" arrays and "csv:FILE" a table with an image
+    a row, as `genmix.data.own` reads them;
     "tfds:NAME" is a set of TensorFlow Datasets, as `tfds_source` does.
 
     Args:
@@ -54,10 +55,10 @@ def load(name: str, data_dir: str | Path | None = None, pixels: str | None = Non
         raise ValueError(f"pixels must be bits, levels or unit, got {pixels!r}.")
     if pixels in ("levels", "unit") and name in _OF_BITS:
         raise ValueError(_no_levels(name))
-    found = _stored(name, None if data_dir is None else Path(data_dir))
+    found = _stored(name, None if data_dir is None else Path(data_dir).expanduser())
     if pixels is None:
         is_grey = found.train.shape[-1] == 1 and name != "frey-faces"
-        pixels = "bits" if is_grey else "levels"
+        pixels = "bits" if is_grey or found.num_levels == 2 else "levels"
     if pixels == "bits":
         return in_bits(found)
     if found.num_levels == 2:
@@ -74,6 +75,8 @@ def _stored(name: str, data_dir: Path | None) -> Dataset:
         return own.load_folder(rest)
     if colon and kind == "npz":
         return own.load_archive(rest)
+    if colon and kind == "csv":
+        return own.load_table(rest)
     loaders = _OF_LEVELS | _OF_BITS
     if name not in loaders:
         close = difflib.get_close_matches(name, NAMES, n=1)

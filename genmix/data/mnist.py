@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST: the four original IDX files each, binarized dynamically.
+"""MNIST and Fashion-MNIST: the four original IDX files each, or Keras' mnist.npz.
 
 Split and binarization are those of Burda's code for importance-weighted autoencoders: 59,600
 images to train on, the last 400 of the training file to validate, 10,000 to test.
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from genmix.data import idx, locate
+from genmix.data import idx, locate, npz
 from genmix.data.dataset import Dataset, checked
 
 _NUM_VALID = 400
@@ -28,7 +28,9 @@ def load_levels(name: str, data_dir: Path | None) -> Dataset:
         ValueError: if a file is damaged or of another set, or two of them do not belong together.
         FileNotFoundError: if a file is not there.
     """
-    train, test = _read(data_dir, name, "train"), _read(data_dir, name, "t10k")
+    archive = None if data_dir is None or name != "mnist" else locate.archive(data_dir, "mnist")
+    read = _read if archive is None else _read_archive
+    train, test = (read(archive or data_dir, name, part) for part in ("train", "t10k"))
     if len(train.labels) <= _NUM_VALID:
         raise ValueError(
             f"{train.images_path} has {len(train.images)} images, of which the last {_NUM_VALID} "
@@ -86,11 +88,32 @@ def _read(data_dir: Path | None, name: str, part: str) -> _Part:
             f"{labels_path} has elements of dtype {labels.dtype} and shape {labels.shape}, "
             "expected whole numbers and (labels,)."
         )
+    return _part(images_path, levels, labels_path, labels)
+
+
+def _read_archive(path: Path | None, name: str, part: str) -> _Part:
+    """From arrays x_train, y_train, x_test and y_test."""
+    assert path is not None
+    split = "train" if part == "train" else "test"
+    levels, labels = npz.read(path, f"x_{split}"), npz.read(path, f"y_{split}")
+    first = _FIRST_LABELS[name]
+    if part == "train" and (found := tuple(labels[: len(first)].tolist())) != first:
+        raise ValueError(
+            f"{path} starts with labels {found}, expected {first}: it is not that of {name}."
+        )
+    if levels.ndim != 3 or labels.ndim != 1:
+        raise ValueError(
+            f"{path} has x_{split} of shape {levels.shape} and y_{split} of shape {labels.shape}, "
+            "expected (images, height, width) and (labels,)."
+        )
+    return _part(path, levels, path, labels)
+
+
+def _part(images_path: Path, levels: np.ndarray, labels_path: Path, labels: np.ndarray) -> _Part:
     if len(levels) != len(labels):
         raise ValueError(
             f"{images_path} has {len(levels)} images, but {labels_path} has {len(labels)} labels: "
             "they do not belong together."
         )
-    return _Part(
-        images_path, levels[..., None].astype(np.float32), labels_path, labels.astype(np.int32)
-    )
+    images = levels[..., None].astype(np.float32)
+    return _Part(images_path, images, labels_path, labels.astype(np.int32))

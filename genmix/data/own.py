@@ -1,5 +1,6 @@
-"""Images of one's own: a folder of files, an NPZ archive, or arrays."""
+"""Images of one's own: a folder of files, an NPZ archive, a table, or arrays."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +85,67 @@ def load_archive(path: str | Path) -> Dataset:
     return of_arrays(
         *images, name=f"npz:{path.name}", train_labels=train_labels, test_labels=test_labels
     )
+
+
+def load_table(path: str | Path) -> Dataset:
+    """A CSV file with an image a row: whole levels of the pixels, row by row, and maybe a label.
+
+    The first line names the columns if it holds anything but numbers; a column "label" or "class"
+    is the labels. Images are square, of one channel, or of three where that is what fits. Every
+    tenth row is a test image.
+
+    Raises:
+        ValueError: if a field is no number, a label is not whole, the rows are no square images, or
+            there are fewer than two.
+        FileNotFoundError: if there is no such file.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there: csv:FILE names a table of images.")
+    with path.open(encoding="utf-8-sig") as file:
+        first = [field.strip().strip('"').lower() for field in file.readline().split(",")]
+    has_names = not all(map(_is_number, first))
+    try:
+        table = np.loadtxt(
+            path, np.float32, delimiter=",", skiprows=int(has_names), ndmin=2, encoding="utf-8-sig"
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} is no table of numbers: {error}.") from error
+    columns = [i for i, name in enumerate(first) if has_names and name in ("label", "class")]
+    labels = table[:, columns[0]] if columns else None
+    if labels is not None and not np.all(labels == np.round(labels)):
+        raise ValueError(f"{path} has labels that are no whole numbers, such as {labels[0]}.")
+    pixels = np.delete(table, columns, axis=1)
+    count = pixels.shape[1]
+    channels = next((c for c in (1, 3) if math.isqrt(count // c) ** 2 * c == count), None)
+    if channels is None or len(pixels) < 2:
+        raise ValueError(
+            f"{path} has {len(pixels)} rows of {count} pixels: at least two square images are "
+            "needed, of one channel or of three. Other tables go to fit as arrays."
+        )
+    side = math.isqrt(count // channels)
+    images = pixels.reshape(len(pixels), side, side, channels)
+    held_out = (
+        np.arange(len(images)) % 10 == 9
+        if len(images) > 9
+        else np.arange(len(images)) == len(images) - 1
+    )
+    parts = [None if labels is None else labels[which] for which in (~held_out, held_out)]
+    return of_arrays(
+        images[~held_out],
+        images[held_out],
+        name=f"csv:{path.name}",
+        train_labels=parts[0],
+        test_labels=parts[1],
+    )
+
+
+def _is_number(field: str) -> bool:
+    try:
+        float(field)
+    except ValueError:
+        return False
+    return True
 
 
 def load_folder(path: str | Path) -> Dataset:

@@ -132,3 +132,43 @@ def test_archives_of_another_size_are_refused(tmp_path):
         ValueError, match=r"train has 3 images, but labels of shape \(2,\): they do"
     ):
         data.load("caltech-silhouettes", tmp_path)
+
+
+def test_files_as_other_libraries_keep_them(tmp_path, monkeypatch):
+    """IDX names with a dot, Keras' archive, and a folder in the user's home."""
+    expected = data.load("mnist", written(tmp_path, files()), pixels="levels")
+    dotted, keras = tmp_path / "dotted", tmp_path / "keras"
+    dotted.mkdir()
+    keras.mkdir()
+    for path in tmp_path.glob("*-ubyte"):
+        path.rename(dotted / path.name.replace("-idx", ".idx"))
+    parts = files()
+    arrays: dict[str, Any] = {
+        f"{x}_{split}": parts[f"{part}-{kind}"].astype(np.uint8)
+        for split, part in (("train", "train"), ("test", "t10k"))
+        for x, kind in (("x", "images-idx3"), ("y", "labels-idx1"))
+    }
+    np.savez(keras / "mnist.npz", **arrays)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for folder in (dotted, keras, "~/keras"):
+        found = data.load("mnist", folder, pixels="levels")
+        np.testing.assert_array_equal(found.train, expected.train)
+        np.testing.assert_array_equal(found.test_labels, expected.test_labels)
+    np.savez(keras / "mnist.npz", **arrays | {"y_test": arrays["y_test"][:-1]})
+    with pytest.raises(ValueError, match="they do not belong together"):
+        data.load("mnist", keras)
+    np.savez(keras / "mnist.npz", **arrays | {"y_train": arrays["y_train"][::-1]})
+    with pytest.raises(ValueError, match="it is not that of mnist"):
+        data.load("mnist", keras)
+
+
+def test_static_mnist_as_text(tmp_path):
+    rng = np.random.default_rng(0)
+    splits = {name: rng.integers(2, size=(3, 784)) for name in ("train", "valid", "test")}
+    for name, bits in splits.items():
+        np.savetxt(tmp_path / f"binarized_mnist_{name}.amat", bits, "%d")
+    found = data.load("binarized-mnist", tmp_path)
+    np.testing.assert_array_equal(found.valid.reshape(3, -1), splits["valid"])
+    (tmp_path / "binarized_mnist_test.amat").write_text("0 1 2\n")
+    with pytest.raises(ValueError, match="is no text of rows of 784 zeros and ones"):
+        data.load("binarized-mnist", tmp_path)

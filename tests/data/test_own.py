@@ -76,3 +76,28 @@ def test_arrays_that_are_no_levels_are_refused():
         data.own.of_arrays(x, x)
     with pytest.raises(ValueError, match=r"train must be images .* got shape \(3, 4\)"):
         data.own.of_arrays(x[0][:3], x)
+
+
+def test_a_table_of_images_and_labels(tmp_path):
+    path, images = tmp_path / "table.csv", _colours((12, 4, 4))
+    rows = np.column_stack([np.arange(12), images.reshape(12, -1)])
+    names = ",".join(["label", *(f"pixel{i}" for i in range(16))])
+    np.savetxt(path, rows, "%d", ",", header=names, comments="")
+    found = data.load(f"csv:{path}", pixels="levels")
+    np.testing.assert_array_equal(found.train[..., 0], np.delete(images, 9, axis=0))
+    np.testing.assert_array_equal(found.test[..., 0], images[9:10])
+    np.testing.assert_array_equal(found.test_labels, [9])
+    np.savetxt(path, _colours((3, 12)) % 2, "%d", ",")
+    bits = data.load(f"csv:{path}")  # 12 = 3 * 2 * 2
+    assert (bits.train.shape, bits.num_levels, bits.train_labels) == ((2, 2, 2, 3), 2, None)
+    for text, message in [
+        ("1,2,3,0,0\n4,5,6,0,0\n", "has 2 rows of 5 pixels: at least two square images"),
+        ("label,a\n0.5,3\n1,4\n", "has labels that are no whole numbers, such as 0.5"),
+        ("1,2,3,4\n1,2,x,4\n", "is no table of numbers"),
+        ("300,2,3,4\n1,2,3,4\n", "whole levels from 0 to 255, got values from 2.0 to 300.0"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            data.load(f"csv:{path}", pixels="levels")
+    with pytest.raises(FileNotFoundError, match="csv:FILE names a table"):
+        data.load(f"csv:{tmp_path}/missing.csv")
