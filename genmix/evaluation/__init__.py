@@ -22,7 +22,7 @@ from genmix.evaluation.copying import copying
 from genmix.evaluation.decomposition import decomposition
 from genmix.evaluation.denoising import denoised_score, psnr
 from genmix.evaluation.elbo import Elbo, elbo
-from genmix.evaluation.latents import active_units, activities, encodings, layer_rates, rates
+from genmix.evaluation.latents import active_units, activities, encodings, rates
 from genmix.evaluation.likelihood import LogLikelihood, log_likelihood
 from genmix.evaluation.log_partition import LogPartition, energy_log_partition, log_partition
 from genmix.evaluation.outliers import auroc, likelihood_regret, typicality
@@ -64,7 +64,6 @@ __all__ = [
     "evaluate_samples",
     "gradients",
     "latent_pictures",
-    "layer_rates",
     "likelihood_regret",
     "log_likelihood",
     "log_partition",

@@ -9,7 +9,6 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, ArrayLike, Bool, Float, Key
 
-from genmix.families import weigh
 from genmix.families.latent.draw import Draw
 from genmix.families.latent.latent_variable import LatentVariableModel
 from genmix.families.latent.top_down import TopDown
@@ -105,35 +104,6 @@ def active_units(
     Source: Burda, Grosse & Salakhutdinov (2016), arXiv:1509.00519, section 5.2.
     """
     return [a > threshold for a in activities(key, model, x, num_samples=num_samples)]
-
-
-def layer_rates(
-    key: Key[Array, ""],
-    model: Encoder,
-    x: Float[ArrayLike, "n ..."],
-    *,
-    num_samples: int = 20,
-) -> Float[np.ndarray, " layers"]:
-    """E log q(z | x) - log p(z) of each layer, the one next to x first, in nats, mean over events.
-
-    Their sum is the rate of the ELBO. Of a `TopDown` with latents drawn on the way up each level
-    has two, z and y.
-
-    Raises:
-        ValueError: if num_samples < 1.
-    """
-    if num_samples < 1:
-        raise ValueError(f"num_samples must be at least 1, got {num_samples}.")
-    quiet, x = state.evaluating(model), jnp.asarray(x)
-
-    @jax.jit
-    def mean(model: Encoder, key: Array, x: Array) -> Array:
-        one = lambda key, x: weigh.terms(state.fresh(model), key, x).rates
-        of_event = jax.vmap(one, in_axes=(0, None))
-        keys = jax.random.split(key, (len(x), num_samples))
-        return jnp.mean(jax.lax.map(lambda args: of_event(*args), (keys, x)), axis=(0, 1))
-
-    return np.asarray(mean(quiet, key, x))
 
 
 def rates(model: LatentVariableModel, x: Float[ArrayLike, "n ..."]) -> Float[np.ndarray, " dim"]:

@@ -13,6 +13,7 @@ from experiments import density_flows, study
 
 TINY: dict[str, dict[str, Any]] = {
     "aae": {"hidden": 4, "batch_size": 4},
+    "amortization": {"hidden": 4, "latent": 2, "inner": 1, "batch_size": 4},
     "autoencoders": {"hidden": 4, "batch_size": 4},
     "beta_vae": {"hidden": 4, "images": 8, "test_images": 8, "side": 8, "batch_size": 4},
     "cycle_gan": {"channels": (4,), "batch_size": 4},

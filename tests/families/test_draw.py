@@ -161,7 +161,7 @@ def test_canvases_samples_and_latents():
     assert part.sample(jax.random.key(1)).shape == SHAPE
     (layer,) = evaluation.active_units(jax.random.key(0), part, X[None], num_samples=3)
     assert layer.shape == (3 * LATENT,)
-    assert evaluation.layer_rates(jax.random.key(0), part, X[None], num_samples=2).shape == (3,)
+    assert evaluation.elbo(jax.random.key(0), part, X[None], num_samples=2).rates.shape == (1, 3)
 
 
 def test_what_makes_no_sense_is_refused():

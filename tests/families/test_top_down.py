@@ -265,10 +265,7 @@ def test_training_and_evaluation_take_a_hierarchy():
     assert sum(bool(jnp.any(leaf != 0)) for leaf in leaves) > 0.9 * len(leaves)
     layers = evaluation.active_units(jax.random.key(0), model, x, num_samples=4)
     assert [len(layer) for layer in layers] == [2, 2, 3, 3]
-    rates = evaluation.layer_rates(jax.random.key(0), model, x, num_samples=50)
-    bound = evaluation.elbo(jax.random.key(0), model, x, num_samples=50)
-    assert rates.shape == (4,)
-    assert abs(rates.sum() - bound.rate) < 0.5
+    assert evaluation.elbo(jax.random.key(0), model, x, num_samples=5).rates.shape == (2, 4)
 
 
 @pytest.mark.parametrize("estimator", [bounds.sticking_the_landing, bounds.doubly_reparameterized])
