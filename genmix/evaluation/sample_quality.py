@@ -182,11 +182,13 @@ def frechet_distance(a: Features, b: Features) -> float:
 def frechet_error(real: Features, fake: Features, *, num_groups: int = 10) -> float:
     """Standard error of the Fréchet distance over fake events, the real ones and networks fixed.
 
-    Each group of fake events is left out in turn. It is not the spread between training runs.
+    Each group of fake events is left out in turn; groups are drawn, since events may come in the
+    order of their classes. It is not the spread between training runs.
 
     Source: Efron (1982), The jackknife, section 3 (delete-a-group).
     """
-    groups = np.arange(len(fake)) % min(num_groups, len(fake))
+    order = np.random.default_rng(0).permutation(len(fake))
+    groups = order % min(num_groups, len(fake))
     without = [frechet_distance(real, fake[groups != group]) for group in np.unique(groups)]
     return math.sqrt((len(without) - 1) * float(np.var(without)))
 

@@ -191,3 +191,16 @@ def test_mistakes_are_refused():
 def test_a_classifier_is_trained_on_images_with_classes(images, labels, message):
     with pytest.raises(ValueError, match=message):
         classifiers.train(jax.random.key(0), jnp.full((2, 4, 4, 1), images), jnp.array(labels))
+
+
+def test_the_error_of_the_frechet_distance_does_not_depend_on_the_order_of_classes():
+    """Ten clusters one after the other, as samples of a conditional model come."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(2000) % 10
+    fake = 3.0 * np.eye(10)[classes] + rng.normal(size=(2000, 10))
+    real = 3.0 * np.eye(10)[rng.integers(10, size=2000)] + rng.normal(size=(2000, 10))
+    errors = [
+        sample_quality.frechet_error(real, fake[order])
+        for order in (np.arange(2000), rng.permutation(2000), np.argsort(classes))
+    ]
+    assert max(errors) < 3 * min(errors)
