@@ -39,6 +39,8 @@ class Config(comparison.Settings):
     """Gradient steps on each image, in training."""
     inner_rate: study.Positive = 0.1
     """Learning rate of those steps."""
+    inner_draws: study.Count = 1
+    """Draws of z in each of them."""
     best: study.Count = 500
     """Steps to the best q of the family, for the gaps."""
     particles: study.Count = 500
@@ -59,6 +61,7 @@ def build(config: Config, dataset: Dataset, name: str) -> LatentVariableModel:
             posterior,
             config.inner,
             optimizer=optimizer(config.inner_rate),
+            num_draws=config.inner_draws,
             through=name == "semi-amortized",
         )
     prior = StandardNormal(config.latent)
