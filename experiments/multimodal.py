@@ -147,7 +147,8 @@ def draw(config: Config, x: Modalities, result: study.Result) -> None:
     rows[f"given its {'label' if config.second == 'label' else 'twin'}"] = given["1"].values[0]
     if config.second == "rotated":
         rows |= {"twin": x.values[1], "given the image": given["0"].values[1]}
-    pictures.save_sheet(result.directory / "crossed.png", jax.tree.map(np.asarray, rows))
+    shown = {name: np.asarray(row) for name, row in rows.items()}  # a tree's map would sort them
+    pictures.save_sheet(result.directory / "crossed.png", shown)
 
 
 def experiment(config: Config) -> study.Study:
