@@ -1,63 +1,32 @@
-"""Music by variational recurrent networks: python -m experiments.sequences --data-dir DIR.
+"""Music by models with latents in every step: python -m experiments.sequences --data-dir DIR.
 
-One network is trained by the ELBO, by importance-weighted whole sequences, and by a particle filter
+Each model is trained by the ELBO, by importance-weighted whole sequences, and by a particle filter
 (FIVO), with N particles each; all are judged by all three bounds, beside models without latents.
 """
 
-import dataclasses
 import itertools
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 
 from experiments import study
+from experiments.sequential import models
+from experiments.sequential.config import Config
 from genmix import data, evaluation, objectives
 from genmix.data import pianorolls, ragged
 from genmix.data.ragged import RaggedDataset
 from genmix.evaluation import baselines, pictures
-from genmix.families import Bernoulli, Filtered, MergedNormal, Normal, VariationalRNN
-from genmix.families.posteriors import merged_normal
+from genmix.families import Filtered
 from genmix.families.sequence import unrolled
 from genmix.families.sequence.unrolled import Unrolled
-from genmix.nets import MLP, Joined
-from genmix.nets.recurrent import LSTM
 from genmix.runs import command_line
 from genmix.training import Player
 
 BUCKETS = 2  # shapes of test sequences, each compiled for
 PIECES, SHOWN = 3, 64  # in the picture, and steps of each
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(study.Training):
-    """Defaults take minutes on two CPU cores."""
-
-    dataset: Literal["jsb-chorales", "nottingham", "piano-midi", "musedata", "digits"] = (
-        "jsb-chorales"
-    )
-    """Music, or rows of scikit-learn's digits, black and white."""
-    data_dir: Path | None = None
-    """Folder that holds pianorolls/; the digits need none."""
-    objective: study.Each[Literal["elbo", "iwae", "fivo"]] = ("elbo", "iwae", "fivo")
-    particles: study.Each[study.Count] = (4,)
-    """N of IWAE and FIVO in training."""
-    test_particles: study.Count = 32
-    """N of IWAE and FIVO in the test."""
-    latent: study.Count = 32
-    """Dimensions of z at each step."""
-    hidden: study.Count = 64
-    """Width of the recurrent state and of all hidden layers."""
-    piece: study.Count = 64
-    """Training sequences are cut into pieces of so many steps at most; test sequences are whole."""
-    steps: study.Count = 1000
-    batch_size: study.Count = 8
-    learning_rate: study.Positive = 3e-3
-    """At the start; it falls to zero along a cosine."""
 
 
 def load(config: Config) -> RaggedDataset:
@@ -66,24 +35,6 @@ def load(config: Config) -> RaggedDataset:
     digits = data.load("digits")
     bits = lambda x: list(ragged.image_rows(np.round(x)))
     return RaggedDataset("digits", bits(digits.train), [], bits(digits.test))
-
-
-def build(config: Config, dataset: RaggedDataset) -> VariationalRNN:
-    """Prior, generation, recurrence and inference; the keys' means are where the network starts."""
-    rngs, width, latent = nnx.Rngs(config.seed), config.hidden, config.latent
-    network = lambda size, out: MLP(size, (width,), out, activation=jax.nn.relu, rngs=rngs)
-    mean = np.clip(np.concatenate(dataset.train).mean(0), 1e-4, 1 - 1e-4)
-    keys = network(latent + width, mean.size)
-    likelihood = Bernoulli(Joined(keys))
-    keys.out.bias = nnx.Param(jnp.asarray(np.log(mean / (1 - mean))))
-    evidence = Normal(Joined(network(2 * width, latent)))
-    return VariationalRNN(
-        prior=Normal(network(width, latent)),
-        likelihood=likelihood,
-        posterior=MergedNormal(evidence, merged_normal.shifted),
-        cell=LSTM(width + latent, width, rngs=rngs),
-        encoder=network(mean.size, width),
-    )
 
 
 def per_step(log_px: np.ndarray, sequences: list[np.ndarray]) -> tuple[float, float]:
@@ -104,7 +55,7 @@ def log_evidence(config: Config, model: Any, x: list[np.ndarray], particles: int
     return log_px
 
 
-def measure(config: Config, dataset: RaggedDataset, model: VariationalRNN) -> dict[str, Any]:
+def measure(config: Config, dataset: RaggedDataset, model: models.Steps) -> dict[str, Any]:
     """All bounds on the test sequences, in nats a step."""
     n, path, figures = config.test_particles, Unrolled(model), {}
     judged = {"elbo": (path, 1), "iwae": (path, n), "fivo": (Filtered(model, n), 1)}
@@ -114,17 +65,13 @@ def measure(config: Config, dataset: RaggedDataset, model: VariationalRNN) -> di
     return figures
 
 
-def shown(model: VariationalRNN, key: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
+def shown(model: models.Steps, key: jax.Array, x: jax.Array) -> tuple[jax.Array, ...]:
     """Means of the keys given z from the posterior and from the prior; and music made up."""
     start, inputs = model.start(x)
 
     def visit(carry: Any, step: Any) -> Any:
         t, inputs = step
-        posterior_key, prior_key = jax.random.split(jax.random.fold_in(key, t))
-        h = model.cell.output(carry[0])
-        new, z, _ = model.step(posterior_key, carry, inputs)
-        seen = model.likelihood.mean((z, h))
-        return new, (seen, model.likelihood.mean((model.prior.sample(prior_key, h), h)))
+        return models.one_step(model, jax.random.fold_in(key, t), carry, inputs)
 
     _, (inferred, expected) = jax.lax.scan(visit, start, (jnp.arange(len(x)), inputs))
     return inferred, expected, unrolled.generate(model, key, len(x))
@@ -158,21 +105,24 @@ def experiment(config: Config) -> study.Study:
     train = ragged.pad(ragged.cut(dataset.train, config.piece))
     optimizer = lambda: optax.chain(optax.clip_by_global_norm(10.0), optax.adam(config.falling()))
 
-    def variant(objective: str, n: int) -> study.Variant:
-        term = objectives.iwae(n) if objective == "iwae" else objectives.elbo()
+    def variant(model: str, objective: str, n: int) -> study.Variant:
+        beta = optax.linear_schedule(0.0, 1.0, config.warm_up) if config.warm_up else 1.0
+        by_elbo = objectives.elbo(rate=objectives.Rate(beta=beta if objective == "elbo" else 1.0))
+        term = objectives.iwae(n) if objective == "iwae" else by_elbo
         bounded = lambda model: Filtered(model, n) if objective == "fivo" else Unrolled(model)
         name = "ELBO" if objective == "elbo" else f"{objective.upper()} N={n}"
+        which = "" if config.model == ("vrnn",) else f"{model} "
         return study.Variant(
-            name=name,
-            row={"model": f"trained by {name}"},
-            build=lambda: bounded(build(config, dataset)),
+            name=f"{which}{name}",
+            row={"model": f"{which}trained by {name}"},
+            build=lambda: bounded(models.build(config, dataset, model)),
             players=[Player(loss=term, optimizer=optimizer())],
             data=train,
             plan=config.plan(),
         )
 
-    pairs = itertools.product(config.objective, config.particles)
-    trained = dict.fromkeys((o, 1 if o == "elbo" else n) for o, n in pairs)
+    each = itertools.product(config.model, config.objective, config.particles)
+    trained = dict.fromkeys((m, o, 1 if o == "elbo" else n) for m, o, n in each)
     both = lambda name: study.known(f"{{{name}:.3f}} ± {{{name}_error:.3f}}")
     columns = {
         "model": "{model}",
@@ -186,7 +136,7 @@ def experiment(config: Config) -> study.Study:
         "{dataset}: NLL or its bound in nats a step (all steps count alike), N = {test_particles}"
     )
     return study.Study(
-        variants=[variant(*each) for each in trained],
+        variants=[variant(*it) for it in trained],
         before=without_latents(dataset),
         measure=lambda result: measure(config, dataset, result.model.model),
         draw_each=lambda result: draw(config, dataset, result),

@@ -78,6 +78,7 @@ from genmix.families.sequence.linear_gaussian import LinearGaussian
 from genmix.families.sequence.padded import Padded
 from genmix.families.sequence.state_space import StateSpaceModel
 from genmix.families.sequence.stochastic_rnn import StochasticRNN
+from genmix.families.sequence.structured_inference import Combiner, FromTheEnd
 from genmix.families.sequence.unrolled import Unrolled
 from genmix.families.sequence.variational_rnn import VariationalRNN
 from genmix.families.weigh import log_weight
@@ -94,6 +95,7 @@ __all__ = [
     "Classified",
     "Codebook",
     "CodesOfBits",
+    "Combiner",
     "Conditional",
     "ContinuousFlow",
     "DeepBelief",
@@ -112,6 +114,7 @@ __all__ = [
     "Flow",
     "FlowDensity",
     "FlowPosterior",
+    "FromTheEnd",
     "FullNormal",
     "GaussianMixture",
     "GenerativeStochastic",

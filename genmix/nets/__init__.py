@@ -8,6 +8,7 @@ from genmix.nets.conv_encoder import ConvEncoder
 from genmix.nets.conv_stack import ConvStack
 from genmix.nets.dcgan import DCGANCritic, DCGANGenerator
 from genmix.nets.feature_critic import FeatureCritic, OnFeatures
+from genmix.nets.gated_transition import GatedTransition
 from genmix.nets.glow_network import GlowNetwork
 from genmix.nets.group_norm import GroupNorm
 from genmix.nets.instance_norm import InstanceNorm
@@ -46,6 +47,7 @@ __all__ = [
     "DiagonalBiLSTM",
     "FeatureCritic",
     "GatedPixelCNN",
+    "GatedTransition",
     "GlowNetwork",
     "GroupNorm",
     "InstanceNorm",

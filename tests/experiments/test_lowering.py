@@ -75,6 +75,7 @@ TINY: dict[str, dict[str, Any]] = {
     },
     "sequences": {
         "dataset": "digits",
+        "model": ("vrnn", "deep-markov-iaf"),
         "objective": ("elbo", "iwae", "fivo"),
         "particles": (2,),
         "hidden": 4,

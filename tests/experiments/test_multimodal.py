@@ -1,4 +1,5 @@
 import json
+import types
 from typing import Any
 
 import pytest
@@ -19,6 +20,18 @@ def test_a_run_leaves_everything_behind(second, tmp_path):
     assert min(row["nll"], row["nll_first"], row["nll_second"], row["cross"]) > 0
     assert ("accuracy" in row) == (second == "label")
     assert (tmp_path / model[0] / "crossed.png").exists()
+
+
+def test_the_picture_begins_with_the_data(monkeypatch, tmp_path):
+    config = multimodal.Config(**TINY, second="rotated", out=tmp_path)
+    x = multimodal.pairs(config, config.load(), "test")
+    model = multimodal.build(config, x, "product")
+    sheets = []
+    monkeypatch.setattr(multimodal.pictures, "save_sheet", lambda path, rows: sheets.append(rows))
+    result: Any = types.SimpleNamespace(model=model, directory=tmp_path)
+    multimodal.draw(config, x, result)
+    (rows,) = sheets
+    assert [*rows] == ["image", "given itself", "given its twin", "twin", "given the image"]
 
 
 @pytest.mark.slow

@@ -7,15 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from genmix import bijectors
 from genmix.bounds.log_weight import Terms
 from genmix.densities import normal
-from genmix.families import Bernoulli, Normal
+from genmix.families import Bernoulli, Combiner, FromTheEnd, Normal, Unconditional, transformed
 from genmix.families.posteriors.merged_normal import MergedNormal, shifted
 from genmix.families.sequence.linear_gaussian import LinearGaussian
 from genmix.families.sequence.state_space import StateSpaceModel
 from genmix.families.sequence.stochastic_rnn import StochasticRNN
 from genmix.families.sequence.variational_rnn import VariationalRNN
-from genmix.nets import MLP, Joined
+from genmix.nets import MADE, MLP, GatedTransition, Joined
 from genmix.nets.recurrent import GRU, LSTM
 
 KEYS, WIDTH, LATENT = 5, 4, 3
@@ -139,6 +140,28 @@ def stochastic_rnn(*, residual: bool = True) -> StochasticRNN:
         posterior=MergedNormal(posterior, shifted) if residual else posterior,
         forward=GRU(KEYS, WIDTH, rngs=rngs),
         backward=GRU(WIDTH + KEYS, WIDTH, rngs=rngs),
+    )
+
+
+def inverse_flow(features, rngs):
+    """A layer on z_t that is given features."""
+    made = MADE(LATENT, (WIDTH,), bijectors.Gate().num_parameters, cond_size=features, rngs=rngs)
+    return bijectors.inverse_autoregressive(made, bijectors.Gate())
+
+
+def deep_markov() -> StateSpaceModel:
+    """With inverse flows for a posterior."""
+    rngs = nnx.Rngs(0)
+    return StateSpaceModel(
+        initial=Unconditional(normal.Normal(), LATENT),
+        transition=Normal(GatedTransition(LATENT, WIDTH, rngs=rngs)),
+        emission=Bernoulli(MLP(LATENT, (WIDTH,), KEYS, rngs=rngs)),
+        proposal=transformed(
+            Normal(MLP(WIDTH, (), LATENT, rngs=rngs)),
+            inverse_flow(WIDTH, rngs),
+            encoder=Combiner(LATENT, WIDTH, rngs=rngs),
+        ),
+        encoder=FromTheEnd(GRU(KEYS, WIDTH, rngs=rngs)),
     )
 
 

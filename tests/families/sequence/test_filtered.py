@@ -162,7 +162,11 @@ def test_bootstrap_filter_is_unbiased(chain_x, resample):
     assert ratio.std() > 0.1
 
 
-MODELS = {"vrnn": models.variational_rnn, "srnn": models.stochastic_rnn}
+MODELS = {
+    "vrnn": models.variational_rnn,
+    "srnn": models.stochastic_rnn,
+    "deep-markov": models.deep_markov,
+}
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)

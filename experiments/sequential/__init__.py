@@ -1,0 +1,1 @@
+"""What `experiments.sequences` is made of: its settings and its models."""
