@@ -4,7 +4,7 @@ A term is about the whole model, or about the part of a game that `Term.of` name
 samples take a `Comparison`: `data`, `conditional`, `latent`, `joint` or `decoded`.
 """
 
-from genmix.objectives import diffusion
+from genmix.objectives import debiasing, diffusion
 from genmix.objectives.adversarial import (
     critic,
     feature_likelihood,
@@ -27,6 +27,7 @@ from genmix.objectives.comparison import (
 )
 from genmix.objectives.constraint import Multiplier, constrained
 from genmix.objectives.cyclical import cyclical
+from genmix.objectives.debiasing import debiased
 from genmix.objectives.deep_belief import up_down
 from genmix.objectives.deep_boltzmann import mean_field_contrastive_divergence
 from genmix.objectives.distances import mmd, sliced_wasserstein
@@ -78,6 +79,8 @@ __all__ = [
     "cycle",
     "cyclical",
     "data",
+    "debiased",
+    "debiasing",
     "decoded",
     "detail",
     "diffusion",
